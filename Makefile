@@ -1,0 +1,48 @@
+# Everything here works after `git clone` with python3 (3.11 or later), make and a package index.
+AIRFLOW ?= 3.3
+PYTHON ?= python3
+
+VENV := .venv-$(AIRFLOW)
+BIN := $(VENV)/bin
+CORE := .venv-core/bin
+
+.PHONY: demo test test-airflow test-core check format clean
+
+demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
+	$(BIN)/python demo/run.py
+
+test: test-core test-airflow  ## all tests; AIRFLOW=2.11 runs them on that version
+
+test-airflow: $(VENV)/installed
+	$(BIN)/python -m pytest $(ARGS)
+
+test-core: .venv-core/installed  ## the core's tests where Airflow is not installed
+	$(CORE)/python -m pytest tests/core -p no:cacheprovider $(ARGS)
+
+check: $(VENV)/installed  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# pip learnt --group in 25.1, so it is brought up to date first.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet 'apache-airflow==$(AIRFLOW).*' --editable . --group dev
+	touch $@
+
+.venv-core/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-core
+	$(CORE)/pip install --quiet --upgrade 'pip>=25.1'
+	$(CORE)/pip install --quiet --group core
+	$(CORE)/pip install --quiet --no-deps --editable .
+	$(CORE)/python -c 'import importlib.util as u; assert u.find_spec("airflow") is None, "Airflow is installed here"'
+	touch $@
+
+clean:
+	rm -rf .venv-* .airflow-*

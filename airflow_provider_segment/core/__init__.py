@@ -1,0 +1,1 @@
+"""What knows rows and Segment, and must not know Airflow."""

@@ -1,0 +1,79 @@
+"""What can go wrong, named by what the reader should do.
+
+SegmentError
+├── SettingError       mend a setting: an argument of the operator, or a field of the connection
+│   └── ColumnError    mend the query or the mapping: a column is missing, doubled or unclear
+├── CredentialsError   mend the write key
+├── EndpointError      mend the connection's host: what answers there is not Segment's Tracking API
+├── SourceError        look at the source database: the query failed
+├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
+└── NotSentError       try again: calls were not sent for a reason that may pass
+
+Refused never leaves the core: it is one bad value on its way to become a Rejection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from airflow_provider_segment.core.report import Report
+
+
+class SegmentError(Exception):
+    """Something that the reader can do something about.
+
+    :ivar retry_helps: whether the same task may succeed when it is tried again.
+    :ivar report: what had happened when the run ended; None when nothing had begun.
+    """
+
+    retry_helps: ClassVar[bool] = False
+
+    report: Report | None = None
+
+
+class SettingError(SegmentError, ValueError):
+    """A setting is missing or wrong."""
+
+
+class ColumnError(SettingError):
+    """The mapping and the query do not fit together."""
+
+
+class CredentialsError(SegmentError):
+    """Segment refuses the write key."""
+
+
+class EndpointError(SegmentError):
+    """What answers at the connection's host does not behave as Segment's Tracking API."""
+
+
+class SourceError(SegmentError):
+    """The source database failed; its own words are left out, because they may quote a row."""
+
+    retry_helps = True
+
+
+class RejectedError(SegmentError):
+    """More calls were refused than `max_rejected` allows; all the good ones were sent."""
+
+
+class NotSentError(SegmentError):
+    """Calls were not sent for a reason that may pass."""
+
+    retry_helps = True
+
+
+class Refused(Exception):
+    """One value, and so its call, cannot be sent.
+
+    :param code: the rule, in Segment's words where Segment has them.
+    :param reason: what was found (type and length, never the value) and what was expected.
+    :param field: where in the message, such as "traits.age".
+    """
+
+    def __init__(self, code: str, reason: str, field: str = "") -> None:
+        super().__init__(code, reason, field)
+        self.code = code
+        self.reason = reason
+        self.field = field

@@ -1,0 +1,345 @@
+"""Calls compiled once per query: a row becomes a message, or is refused with a reason."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+import orjson
+
+from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source, Tree
+from airflow_provider_segment.core import messages, values
+from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
+from airflow_provider_segment.core.messages import Message, Rule
+from airflow_provider_segment.core.options import Options
+
+Row: TypeAlias = Sequence[Any]
+Read: TypeAlias = Callable[[Row], Any]
+
+
+class Columns:
+    """The columns that a query returned, found by name: exactly first, then without regard to case.
+
+    :param names: as the driver gives them.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self._count = Counter(self.names)
+
+    def index(self, name: str, where: str) -> int:
+        """Return the place of a column in a row.
+
+        :param name: as the mapping says it.
+        :param where: the setting that names it, for the error.
+        :raises ColumnError: if the query does not return it, returns it twice, or in two cases.
+        """
+        alike = [name] if name in self._count else [n for n in self._count if n.lower() == name.lower()]
+        if not alike:
+            raise ColumnError(
+                f"{where} names the column {name!r}, which the query does not return; it returns {self._listed()}. "
+                f"If a fixed value is meant, write Constant({name!r})"
+            )
+        if len(alike) > 1:
+            raise ColumnError(
+                f"{where} names the column {name!r}, and the query returns {' and '.join(alike)}: say which"
+            )
+        if self._count[alike[0]] > 1:
+            raise ColumnError(f"{where} names the column {name!r}, which the query returns twice: rename one with AS")
+        return self.names.index(alike[0])
+
+    def _listed(self) -> str:
+        shown = ", ".join(self.names[:60])
+        return f"{shown}, and {len(self.names) - 60} more" if len(self.names) > 60 else shown
+
+
+class CompiledCall:
+    """One call, ready to turn rows into messages.
+
+    :param call: as the DAG author said it.
+    :param columns: what the query returned.
+    :param options: what holds for all calls of the query.
+    :raises ColumnError: if a column is missing, doubled or unclear.
+    :raises SettingError: if a constant cannot be sent.
+    """
+
+    def __init__(self, call: Call, columns: Columns, options: Options) -> None:
+        self.identity = call.identity
+        self.type = call.type
+        self.names_itself = call.message_id is not None
+        self.wants = _when(call, columns)
+        self._compiler = compiler = _Compiler(call, columns, options)
+        self._fixed: Message = {"type": call.type}
+        self._scalars: list[tuple[str, Read]] = []
+        self._objects: list[tuple[str, Read]] = []
+        for name in SCALARS:
+            if (source := getattr(call, name, None)) is not None:
+                self._add_scalar(compiler, name, source)
+        if call.integrations is not None:
+            self._fixed["integrations"] = dict(call.integrations)
+        for name in ("context", "traits", "properties"):
+            if (content := getattr(call, name, None)) is not None:
+                self._objects.append((name, compiler.object(name, content)))
+        self._checks = [rule for rule in self._rules() if rule not in self._settled(call)]
+
+    def message(self, row: Row) -> Message:
+        """Return the row's message, without an id of ours.
+
+        :raises Refused: if it breaks a rule.
+        """
+        message = self._fixed.copy()
+        for name, read in self._scalars:
+            value = read(row)
+            if value is not None:
+                message[name] = value
+        for name, read in self._objects:
+            value = read(row)
+            if value is not None:
+                message[name] = value
+        for check in self._checks:
+            check(message)
+        return message
+
+    def column(self, field: str) -> str | None:
+        """Return the column that a field of the message was made from, as far as one can be named."""
+        known = self._compiler.origins
+        return next((known[name] for name in sorted(known, key=len, reverse=True) if field.startswith(name)), None)
+
+    def _add_scalar(self, compiler: _Compiler, name: str, source: Source) -> None:
+        wire = messages.WIRE.get(name, name)
+        read = compiler.scalar(name, wire, source)
+        if not isinstance(source, Constant):
+            self._scalars.append((wire, read))
+            return
+        try:
+            value = read(())
+        except Refused as refused:
+            raise SettingError(f"{self.identity}: {name}=Constant(...): {refused.reason}") from None
+        if value is not None:
+            self._fixed[wire] = value
+
+    def _rules(self) -> tuple[Rule, ...]:
+        derived: tuple[Rule, ...] = (messages.name_into_properties,) if self.type in ("page", "screen") else ()
+        return (*messages.RULES[self.type], *messages.COMMON, *derived)
+
+    def _settled(self, call: Call) -> set[Rule]:
+        """Return the rules that hold for every row by the way the message is built."""
+        settled: set[Rule] = {messages.ids_are_text}
+        by_object: dict[str, Rule] = {
+            "traits": messages.traits_are_an_object,
+            "properties": messages.properties_are_an_object,
+            "context": messages.context_is_an_object,
+        }
+        settled |= {rule for name, rule in by_object.items() if not isinstance(getattr(call, name, None), (str, Json))}
+        if not self.names_itself:
+            settled.add(messages.message_id_is_short)
+        return settled
+
+
+class WrittenMessages:
+    """Messages that a user wrote as they stand on the wire, in rows of one column, with their ids."""
+
+    identity = "message"
+    names_itself = True
+    wants = None
+
+    def __init__(self, options: Options) -> None:
+        self._zone = options.zone
+
+    def message(self, row: Row) -> Message:
+        """Return the message, checked.
+
+        :raises Refused: if it breaks a rule.
+        """
+        return messages.on_the_wire(row[0], self._zone)
+
+    def column(self, field: str) -> str | None:
+        """Return None: a field of the message names itself."""
+        return None
+
+
+class _Compiler:
+    """The readers of one call's fields; remembers which column each field is made from."""
+
+    def __init__(self, call: Call, columns: Columns, options: Options) -> None:
+        self._call = call
+        self._columns = columns
+        self._options = options
+        self.origins: dict[str, str] = {}
+
+    def scalar(self, name: str, wire: str, source: Source) -> Read:
+        """Return the reader of an id, a timestamp, an event or a name."""
+        get = self._source(source, f"{self._call.identity}: {name}", wire)
+        field, zone = messages.field, self._options.zone
+        if wire not in messages.IDS:
+            return lambda row: field(wire, get(row), zone)
+
+        def read(row: Row) -> Any:
+            value = get(row)
+            if type(value) is str and value and not value.isspace():  # nearly all ids; the rest take the long way
+                return value
+            return field(wire, value, zone)
+
+        return read
+
+    def object(self, name: str, content: Fields) -> Read:
+        """Return the reader of traits, properties or context."""
+        where = f"{self._call.identity}: {name}"
+        omit = self._options.omit_nulls or name == "context"
+        if isinstance(content, (str, Json)):
+            get = self._source(content, where, name)
+            return lambda row: _object_or_none(get(row))
+        if isinstance(content, AllColumns):
+            tree = self._all_columns(content, where)
+        elif isinstance(content, Mapping):
+            tree = _nested(content)
+        else:
+            tree = {str(column): column for column in content}
+        return self._object(tree, where, name, omit=omit)
+
+    def _object(self, tree: Mapping[str, Any], where: str, path: str, *, omit: bool) -> Read:
+        """Return the reader of an object: its plain columns in one go, the rest one by one."""
+        plain = {k: self._index(v, f"{where}[{k!r}]", f"{path}.{k}") for k, v in tree.items() if isinstance(v, str)}
+        rest = [
+            (k, self._tree(v, f"{where}[{k!r}]", f"{path}.{k}", omit=omit))
+            for k, v in tree.items()
+            if not isinstance(v, str)
+        ]
+        names, pick = tuple(plain), _picker(list(plain.values()))
+
+        def make(row: Row) -> dict[str, Any]:
+            made = dict(zip(names, pick(row), strict=True))
+            for name, read in rest:
+                made[name] = read(row)
+            return made
+
+        def make_without_nulls(row: Row) -> dict[str, Any]:
+            return {name: value for name, value in make(row).items() if not values.is_missing(value) and value != {}}
+
+        return make_without_nulls if omit else make
+
+    def _tree(self, tree: Tree, where: str, path: str, *, omit: bool) -> Read:
+        if isinstance(tree, Mapping):
+            return self._object(tree, where, path, omit=omit)
+        if isinstance(tree, list):
+            reads = [self._tree(t, f"{where}[{i}]", f"{path}[{i}]", omit=omit) for i, t in enumerate(tree)]
+            return lambda row: [read(row) for read in reads]
+        if isinstance(tree, Constant):
+            try:
+                value = values.to_json(tree.value, self._options.zone, path)
+            except Refused as refused:
+                raise SettingError(f"{where}=Constant(...): {refused.reason}") from None
+            return lambda _: value
+        return self._source(tree, where, path)  # type: ignore[arg-type]  # what is left of a Tree is a Source
+
+    def _source(self, source: Source, where: str, path: str) -> Read:
+        if isinstance(source, Constant):
+            value = source.value
+            return lambda _: value
+        if isinstance(source, Json):
+            index = self._index(source.column, where, path)
+            return lambda row: _parsed(row[index], path)
+        return itemgetter(self._index(source, where, path))
+
+    def _index(self, column: str, where: str, path: str) -> int:
+        index = self._columns.index(column, where)
+        self.origins[path] = self._columns.names[index]
+        return index
+
+    def _all_columns(self, content: AllColumns, where: str) -> dict[str, Any]:
+        """Return the columns that the call uses nowhere else, by their new names, and the extra ones."""
+        used = {self._columns.index(c, where) for c in (*_columns_of(self._call), *content.exclude)}
+        tree: dict[str, Any] = {}
+        for index, column in enumerate(self._columns.names):
+            if index not in used:
+                self._columns.index(column, where)
+                if (name := RENAMES[content.rename](column)) in tree:
+                    raise ColumnError(f"{where}: the columns {tree[name]} and {column} would both be called {name}")
+                tree[name] = column
+        return tree | _nested(content.extra)
+
+
+def _when(call: Call, columns: Columns) -> Callable[[Row], bool] | None:
+    """Return the test for rows that make this call, or None where all do."""
+    if call.when is None:
+        return None
+    tests = [
+        (columns.index(name, f"{call.identity}: when"), wanted if isinstance(wanted, list) else [wanted])
+        for name, wanted in call.when.items()
+    ]
+    return lambda row: all(row[index] in wanted for index, wanted in tests)
+
+
+def _object_or_none(value: Any) -> Any:
+    return None if values.is_missing(value) else dict(value) if isinstance(value, Mapping) else value
+
+
+def _parsed(value: Any, path: str) -> Any:
+    """Return the content of a column that holds JSON as text."""
+    if not isinstance(value, (str, bytes, bytearray, memoryview)):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise Refused("json_not_valid", f"found {values.describe(value)} that is not JSON", path) from None
+
+
+def _picker(indexes: list[int]) -> Callable[[Row], Sequence[Any]]:
+    if len(indexes) > 1:
+        return itemgetter(*indexes)
+    return lambda row: [row[index] for index in indexes]
+
+
+def _nested(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted names into objects within objects."""
+    tree: dict[str, Any] = {}
+    for path, content in named.items():
+        *parents, name = path.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = _nested(content) if isinstance(content, Mapping) else content
+    return tree
+
+
+def _columns_of(call: Call) -> Iterator[str]:
+    """Yield the columns that a call uses, those of AllColumns itself aside."""
+    yield from call.when or {}
+    for field in fields(call):
+        if field.name in (*SCALARS, "traits", "properties", "context"):
+            yield from _columns_in(getattr(call, field.name))
+
+
+def _columns_in(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, Json):
+        yield tree.column
+    elif isinstance(tree, AllColumns):
+        yield from _columns_in(tree.extra)
+    elif isinstance(tree, Mapping):
+        for part in tree.values():
+            yield from _columns_in(part)
+    elif isinstance(tree, list):
+        for part in tree:
+            yield from _columns_in(part)
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^A-Z\W_]+", name)] or [name]
+
+
+def _snake_case(name: str) -> str:
+    return "_".join(_words(name))
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = _words(name)
+    return first + "".join(word.capitalize() for word in rest)
+
+
+RENAMES: dict[str, Callable[[str], str]] = {"as_is": str, "snake_case": _snake_case, "camelCase": _camel_case}

@@ -1,0 +1,90 @@
+"""The settings of a sync, checked when they are made; light enough for the parsing of a DAG."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from airflow_provider_segment.core.errors import SettingError
+
+NULLS = ("send", "omit")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the rows of a sync become calls, and how these are sent.
+
+    :param key: the column, or columns, that identify a row.
+    :param nulls: what becomes of nulls in traits and properties: "send" (default; they may erase a value downstream)
+        or "omit" (they leave it as it is). Nulls elsewhere are left out.
+    :param timezone: IANA name of the zone of timestamps that carry none, such as "UTC"; without it the first such
+        timestamp stops the run.
+    :param max_rejected: how many calls may be invalid or rejected before the run fails: a count, or below 1 a share.
+    :param max_in_flight: batches that are on their way at once; default 4.
+    :raises SettingError: if one of them is not what it should be.
+    """
+
+    key: str | Sequence[str] | None = None
+    nulls: str = "send"
+    timezone: str | None = None
+    max_rejected: float = 0
+    max_in_flight: int = 4
+
+    def __post_init__(self) -> None:
+        _names("key", self.key)
+        if self.nulls not in NULLS:
+            raise SettingError(f"nulls: expected one of {', '.join(NULLS)}; found {self.nulls!r}")
+        _zone(self.timezone)
+        if (
+            isinstance(self.max_rejected, bool)
+            or not isinstance(self.max_rejected, (int, float))
+            or self.max_rejected < 0
+        ):
+            raise SettingError(f"max_rejected: expected a count, or a share below 1; found {self.max_rejected!r}")
+        positive("max_in_flight", self.max_in_flight)
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that identify a row; none without a key."""
+        return _names("key", self.key)
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo | None:
+        """The zone of timestamps that carry none."""
+        return _zone(self.timezone)
+
+    @property
+    def omit_nulls(self) -> bool:
+        """Whether nulls in traits and properties are left out."""
+        return self.nulls == "omit"
+
+
+def positive(name: str, value: object) -> int:
+    """Return a setting that is a whole number above 0.
+
+    :param name: of the setting.
+    :param value: what was found.
+    :raises SettingError: if it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SettingError(f"{name}: expected a whole number above 0, found {value!r}")
+    return value
+
+
+def _names(setting: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value or ())
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise SettingError(f"{setting}: expected a column's name, or a list of different ones; found {value!r}")
+    return names
+
+
+def _zone(name: str | None) -> zoneinfo.ZoneInfo | None:
+    if name is None:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        raise SettingError(
+            f"timezone: expected an IANA name such as 'UTC' or 'Europe/Berlin', found {name!r}"
+        ) from None

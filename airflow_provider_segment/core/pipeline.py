@@ -1,0 +1,203 @@
+"""The route of a row, from the query to Segment's acknowledgement: read this first.
+
+1. read      a page of rows comes from the source            pages
+2. tell      what tells the row from the others              message_ids.Origins
+3. map       each call makes its message from the row        mapping.CompiledCall
+4. encode    the bytes that are measured and sent            batching.encoder
+5. name      the id that a later try will repeat             message_ids.MessageIds
+6. cut       batches, by bytes and by count                  batching.Batcher
+7. deliver   a batch is posted, again where that may help    delivery, retries, transport
+8. settle    acknowledged, refused, not sent: all counted    report
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from airflow_provider_segment.calls import Call
+from airflow_provider_segment.core import batching
+from airflow_provider_segment.core.batching import Batch, Batcher
+from airflow_provider_segment.core.delivery import Delivery, Outcome
+from airflow_provider_segment.core.errors import Refused, RejectedError, SegmentError, SettingError
+from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
+from airflow_provider_segment.core.message_ids import Namespace, Origins
+from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.core.report import Rejection, Report
+from airflow_provider_segment.core.values import ZoneMissing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do.
+
+    :param calls: each row makes each of them; None where the rows are messages already, of one column.
+    :param namespace: where the message ids are unique.
+    :param options: how rows become calls.
+    :param on_progress: is called with the report after each page.
+    """
+
+    calls: Sequence[Call] | None
+    namespace: Namespace
+    options: Options = field(default_factory=Options)
+    on_progress: Callable[[Report], None] = lambda _: None
+
+
+def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
+    """Send the rows of a query as calls, and count what became of each.
+
+    :param rows: with the names of their columns.
+    :param plan: what to do.
+    :param delivery: takes the batches; its limits say how large they may be.
+    :param report: is filled; it is right whatever is raised.
+    :raises ColumnError: if the calls and the columns do not fit together; nothing was sent.
+    :raises RejectedError: if more calls were refused than the plan allows; all good ones were sent.
+    :raises SegmentError: if the run could not go on; what was posted was waited for and counted.
+    """
+    run = _Run(Columns(rows.columns), plan, delivery, report)
+    try:
+        run.send(rows.pages)
+        run.settle(delivery.drain())
+        run.judge()
+    except BaseException as error:
+        delivery.stop()
+        run.settle(delivery.drain(), failing=True)
+        if isinstance(error, SegmentError):
+            error.report = report
+        raise
+    finally:
+        run.finish()
+
+
+class _Run:
+    def __init__(self, columns: Columns, plan: Plan, delivery: Delivery, report: Report) -> None:
+        self._plan = plan
+        self._delivery = delivery
+        self._report = report
+        self._origins = Origins([columns.index(name, "key") for name in plan.options.key_columns])
+        self._routes = [_Route(call, plan) for call in _compiled(columns, plan)]
+        self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
+
+    def send(self, pages: Iterable[Sequence[Row]]) -> None:
+        for page in pages:
+            for batch in self._batches(page):
+                self._post(batch)
+            self._plan.on_progress(self._report)
+        for batch in self._batcher.rest():
+            self._post(batch)
+
+    def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
+        """Turn a page of rows into events, call by call, and yield the batches that are full."""
+        first = self._report.rows + 1
+        self._report.rows += len(page)
+        origins = self._origins.of(page)
+        for route in self._routes:
+            places, contents = self._contents(route, page, origins, first)
+            events = route.named(contents, [origins[place] for place in places])
+            yield from self._batcher.add(route.call.identity, [first + place for place in places], events)
+
+    def _contents(
+        self, route: _Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
+    ) -> tuple[list[int], list[bytes]]:
+        """Return the encoded messages of one call, with the places of their rows in the page."""
+        places: list[int] = []
+        contents: list[bytes] = []
+        message, encode, wants = route.call.message, route.encode, route.call.wants
+        for place, row in enumerate(page):
+            if wants is not None and not wants(row):
+                continue
+            try:
+                if origins[place] is None:
+                    raise Refused(
+                        "key_is_null", f"found a null among {', '.join(self._plan.options.key_columns)}", "key"
+                    )
+                contents.append(encode(message(row)))
+            except Refused as refused:
+                self._report.refuse(route.rejection(first + place, refused))
+            except ZoneMissing as error:
+                raise route.stopped_by(first + place, error) from None
+            else:
+                places.append(place)
+                continue
+            self._report.calls += 1
+        self._report.calls += len(places)
+        return places, contents
+
+    def _post(self, batch: Batch) -> None:
+        self.settle(self._delivery.make_room())
+        self._delivery.submit(batch)
+
+    def settle(self, outcomes: Iterable[Outcome], *, failing: bool = False) -> None:
+        """Count what became of batches; then say why the run cannot go on, if it cannot."""
+        errors = []
+        for outcome in outcomes:
+            self._count(outcome)
+            if outcome.error is not None:
+                errors.append(outcome.error)
+        if errors and not failing:
+            raise errors[0]
+
+    def _count(self, outcome: Outcome) -> None:
+        report, batch = self._report, outcome.batch
+        accepted = outcome.count()
+        report.accepted += accepted
+        report.batches += accepted > 0
+        report.requests += outcome.requests
+        report.retries += outcome.retries
+        report.bytes += outcome.bytes
+        for place, answer in outcome.rejected:
+            reason = answer.message or "Segment gave no reason"
+            code = f"http_{answer.status}"
+            report.refuse(Rejection(batch.rows[place], batch.calls[place], "delivery", "", code, reason, answer.status))
+
+    def judge(self) -> None:
+        """Say so when too many calls were refused."""
+        report, allowed = self._report, self._plan.options.max_rejected
+        refused = report.invalid + report.rejected
+        if refused > (allowed * report.calls if allowed < 1 else allowed):
+            raise RejectedError(
+                f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}; the "
+                f"{report.accepted:,} good ones were accepted. The commonest reasons:{report.commonest()}"
+            )
+
+    def finish(self) -> None:
+        """Whatever had no other end was not sent."""
+        report = self._report
+        report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
+        report.seconds = round(time.monotonic() - report.started, 3)
+
+
+class _Route:
+    """One call with its encoder and its ids."""
+
+    def __init__(self, call: CompiledCall | WrittenMessages, plan: Plan) -> None:
+        self.call = call
+        self.encode = batching.encoder(plan.options.zone, with_id=self.call.names_itself)
+        self._make = plan.namespace.maker(self.call.identity).make
+
+    def named(self, contents: Sequence[bytes], origins: Sequence[bytes | None]) -> Sequence[bytes]:
+        """Return the messages with their ids."""
+        if self.call.names_itself:
+            return contents
+        make, with_id = self._make, batching.with_id
+        return [with_id(content, make(o, content)) for content, o in zip(contents, origins, strict=True) if o]
+
+    def rejection(self, row: int, refused: Refused) -> Rejection:
+        """Return a bad row as a value."""
+        column = self.call.column(refused.field)
+        reason = f"column {column}: {refused.reason}" if column else refused.reason
+        return Rejection(row, self.call.identity, "mapping", refused.field, refused.code, reason)
+
+    def stopped_by(self, row: int, error: ZoneMissing) -> SettingError:
+        """Return the error of a timestamp without a zone with its row and column."""
+        field = str(error).partition(":")[0]
+        column = self.call.column(field)
+        return SettingError(f"row {row}, {self.call.identity}, {f'column {column}, ' if column else ''}{error}")
+
+
+def _compiled(columns: Columns, plan: Plan) -> Sequence[CompiledCall | WrittenMessages]:
+    if plan.calls is None:
+        return [WrittenMessages(plan.options)]
+    return [CompiledCall(call, columns, plan.options) for call in plan.calls if call.enabled]

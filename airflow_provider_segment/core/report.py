@@ -1,0 +1,103 @@
+"""What happened, as values: the counts of a run and the calls that were refused."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One call that was refused, before sending or by Segment; it holds no value of the row.
+
+    :param row: the row's number in the query's result, from 1.
+    :param call: the call's identity within its sync.
+    :param stage: "mapping" when the row could not become a message, "delivery" when Segment refused it.
+    :param field: where in the message, such as "traits.age"; empty where it is the message as a whole.
+    :param code: the rule, in Segment's words where Segment has them.
+    :param reason: what was found and what was expected.
+    :param status: the HTTP status, where Segment refused it.
+    """
+
+    row: int
+    call: str
+    stage: str
+    field: str
+    code: str
+    reason: str
+    status: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.call}.{self.field}" if self.field else self.call
+        return f"row {self.row}, {where}: {self.code}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Report:
+    """The counts of a run; always ``calls == unchanged + invalid + accepted + rejected + not_sent``.
+
+    :param rows: rows read.
+    :param calls: calls that the rows asked for.
+    :param unchanged: calls that were not due, because Segment already accepted their content.
+    :param invalid: calls that failed validation here and were not sent.
+    :param accepted: calls that were valid here and acknowledged by Segment with 200 (which is no proof of delivery).
+    :param rejected: calls that Segment refused.
+    :param not_sent: calls that were valid, and were not acknowledged.
+    :param added: accepted calls for rows that were new.
+    :param updated: accepted calls for rows that had changed.
+    :param deleted: accepted calls for rows that had gone.
+    :param batches: batches acknowledged, in whole or in part.
+    :param requests: HTTP requests made.
+    :param retries: requests that repeated an earlier one.
+    :param bytes: bytes of all request bodies.
+    :param seconds: how long it took.
+    """
+
+    rows: int = 0
+    calls: int = 0
+    unchanged: int = 0
+    invalid: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    not_sent: int = 0
+    added: int = 0
+    updated: int = 0
+    deleted: int = 0
+    batches: int = 0
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter, repr=False)
+    examples: dict[tuple[str, str, str], Rejection] = field(default_factory=dict, repr=False)
+    started: float = field(default_factory=time.monotonic, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts as plain data, for XCom."""
+        hidden = ("reasons", "examples", "started")
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+
+    def refuse(self, rejection: Rejection) -> None:
+        """Count a refused call and the reason for it."""
+        if rejection.stage == "mapping":
+            self.invalid += 1
+        else:
+            self.rejected += 1
+        kind = (rejection.call, rejection.field, rejection.code)
+        self.reasons[kind] += 1
+        self.examples.setdefault(kind, rejection)
+
+    def commonest(self, most: int = 3) -> str:
+        """Return the commonest reasons with the first row of each, a line each."""
+        return "".join(f"\n  {n} x {self.examples[kind]}" for kind, n in self.reasons.most_common(most))
+
+    def summary(self) -> str:
+        """Return the one line that a log wants."""
+        rate = round(self.calls / self.seconds) if self.seconds else 0
+        return (
+            f"{self.rows:,} rows, {self.calls:,} calls: {self.accepted:,} accepted, {self.unchanged:,} unchanged, "
+            f"{self.invalid:,} invalid, {self.rejected:,} rejected, {self.not_sent:,} not sent; {self.requests:,} "
+            f"requests ({self.retries:,} retries), {self.bytes:,} bytes, {self.seconds:.1f} s, {rate:,} calls a second"
+        )

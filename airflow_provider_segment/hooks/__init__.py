@@ -1,0 +1,1 @@
+"""Airflow's door to Segment."""

@@ -1,0 +1,308 @@
+"""SegmentHook: a Segment source as an Airflow connection, and the calls that can be made to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+
+from airflow_provider_segment import __version__
+from airflow_provider_segment.calls import Call, as_calls
+from airflow_provider_segment.core.delivery import Delivery, Pace
+from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.messages import written
+from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.pages import Pages, pages_of
+from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.report import Report
+from airflow_provider_segment.core.retries import RetryPolicy
+from airflow_provider_segment.core.transport import Transport, reach
+from airflow_provider_segment.hooks import form, task
+from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+PROGRESS_SECONDS = 5.0
+COMMON = ("timestamp", "context", "integrations", "message_id")
+
+
+class SegmentHook(BaseHook):
+    """Make calls to a Segment source, synchronously; nothing is queued, nothing is lost without a word.
+
+    :param segment_conn_id: a connection of type ``segment``.
+    """
+
+    conn_name_attr = "segment_conn_id"
+    default_conn_name = "segment_default"
+    conn_type = "segment"
+    hook_name = "Segment"
+
+    def __init__(self, segment_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.segment_conn_id = segment_conn_id
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's extra fields, for Airflow 2.11 to 3.1."""
+        return form.widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the form's standard fields look, for Airflow 2.11 to 3.1."""
+        return form.behaviour()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The connection's settings.
+
+        :raises SettingError: if there is no such connection, or a field of it is missing or wrong.
+        """
+        try:
+            connection = self.get_connection(self.segment_conn_id)
+        except AirflowNotFoundException:
+            connection = None
+        if connection is None:
+            raise SettingError(
+                f"segment_conn_id: Airflow has no connection {self.segment_conn_id!r}; make one of type Segment"
+            )
+        settings = read_settings(connection)
+        mask_secret(settings.write_key)  # Airflow masks the password by itself, the extra write_key it does not know
+        return settings
+
+    def get_conn(self) -> Transport:
+        """Return what posts batches to the connection's endpoint; the calls below are easier to use."""
+        settings = self.settings
+        library = {"name": "airflow-provider-segment", "version": __version__}
+        return Transport(
+            settings.endpoint, settings.write_key, library=library, timeout=settings.timeout, proxy=settings.proxy
+        )
+
+    def identify(
+        self,
+        user_id: Any = None,
+        anonymous_id: Any = None,
+        traits: Mapping[str, Any] | None = None,
+        **common: Any,
+    ) -> None:
+        """Say who a user is.
+
+        :param user_id: the user's id in your database.
+        :param anonymous_id: an id for a user whose id is not known; one of the two is needed.
+        :param traits: what is known of the user.
+        :param common: ``timestamp``, ``context``, ``integrations``, ``message_id``, as for every call.
+        :raises SegmentError: if the call was not accepted; it says why.
+        """
+        self._call("identify", common, user_id=user_id, anonymous_id=anonymous_id, traits=traits)
+
+    def track(
+        self,
+        event: str,
+        user_id: Any = None,
+        anonymous_id: Any = None,
+        properties: Mapping[str, Any] | None = None,
+        **common: Any,
+    ) -> None:
+        """Say what a user did.
+
+        :param event: the event's name.
+        :param user_id: the user's id.
+        :param anonymous_id: an anonymous id; one of the two is needed.
+        :param properties: what is known of the event.
+        :param common: as for :meth:`identify`.
+        :raises SegmentError: if the call was not accepted; it says why.
+        """
+        self._call("track", common, event=event, user_id=user_id, anonymous_id=anonymous_id, properties=properties)
+
+    def group(
+        self,
+        group_id: Any,
+        user_id: Any = None,
+        anonymous_id: Any = None,
+        traits: Mapping[str, Any] | None = None,
+        **common: Any,
+    ) -> None:
+        """Say which group a user belongs to, and what is known of the group.
+
+        :param group_id: the group's id.
+        :param user_id: the member's id; Segment needs a user even for a group's traits.
+        :param anonymous_id: an anonymous id; one of the two is needed.
+        :param traits: what is known of the group.
+        :param common: as for :meth:`identify`.
+        :raises SegmentError: if the call was not accepted; it says why.
+        """
+        self._call("group", common, group_id=group_id, user_id=user_id, anonymous_id=anonymous_id, traits=traits)
+
+    def page(
+        self,
+        name: str | None = None,
+        category: str | None = None,
+        user_id: Any = None,
+        anonymous_id: Any = None,
+        properties: Mapping[str, Any] | None = None,
+        **common: Any,
+    ) -> None:
+        """Say which page a user saw.
+
+        :param name: the page's name.
+        :param category: its category.
+        :param user_id: the user's id.
+        :param anonymous_id: an anonymous id; one of the two is needed.
+        :param properties: what is known of the page.
+        :param common: as for :meth:`identify`.
+        :raises SegmentError: if the call was not accepted; it says why.
+        """
+        ids = {"user_id": user_id, "anonymous_id": anonymous_id}
+        self._call("page", common, name=name, category=category, properties=properties, **ids)
+
+    def screen(
+        self,
+        name: str | None = None,
+        category: str | None = None,
+        user_id: Any = None,
+        anonymous_id: Any = None,
+        properties: Mapping[str, Any] | None = None,
+        **common: Any,
+    ) -> None:
+        """Say which screen of an app a user saw.
+
+        :param name: the screen's name.
+        :param category: its category.
+        :param user_id: the user's id.
+        :param anonymous_id: an anonymous id; one of the two is needed.
+        :param properties: what is known of the screen.
+        :param common: as for :meth:`identify`.
+        :raises SegmentError: if the call was not accepted; it says why.
+        """
+        ids = {"user_id": user_id, "anonymous_id": anonymous_id}
+        self._call("screen", common, name=name, category=category, properties=properties, **ids)
+
+    def alias(self, user_id: Any, previous_id: Any, **common: Any) -> None:
+        """Say that two ids are one user; Unify ignores it.
+
+        :param user_id: the new id.
+        :param previous_id: the old id.
+        :param common: as for :meth:`identify`.
+        :raises SegmentError: if the call was not accepted; it says why.
+        """
+        self._call("alias", common, user_id=user_id, previous_id=previous_id)
+
+    @task.in_airflows_terms()
+    def send(self, messages: Iterable[Mapping[str, Any]], *, context: Context | None = None) -> Report:
+        """Send messages as they stand on the wire, and raise if one was not accepted.
+
+        :param messages: dicts with their ``type``, ``userId`` ...; those without a ``messageId`` get one that a later
+            try of the same task repeats.
+        :param context: the task's context; by default the one that Airflow says is current.
+        :raises SegmentError: if a message is not valid or was not accepted; the good ones were sent.
+        """
+        here = task.current(context)
+        named = here.with_ids(messages, self.settings.write_key)
+        pages = Pages(["message"], ([(message,)] for message in named), "messages")
+        return self._run(pages, Plan(None, here.namespace(self.settings.write_key)), here)
+
+    @task.in_airflows_terms()
+    def sync(
+        self,
+        rows: Iterable[Mapping[str, Any]] | Pages,
+        calls: Call | Mapping[str, Any] | Sequence[Call | Mapping[str, Any]],
+        *,
+        sync_id: str | None = None,
+        run_id: str | None = None,
+        context: Context | None = None,
+        **options: Any,
+    ) -> Report:
+        """Send rows as calls: what SqlToSegmentOperator does, for ``@task`` functions.
+
+        :param rows: any iterable of dicts.
+        :param calls: each row makes each of them.
+        :param sync_id: namespaces the message ids; default ``<dag_id>.<task_id>``.
+        :param run_id: a later try with the same run id repeats the message ids; default the task's run, or a random
+            one outside a task.
+        :param context: the task's context; by default the one that Airflow says is current.
+        :param options: ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``max_in_flight`` as for
+            SqlToSegmentOperator.
+        :raises SegmentError: if not all went well; it carries the report.
+        """
+        here = task.current(context)
+        checked, settled = _checked(calls), Options(**options)
+        pages = rows if isinstance(rows, Pages) else pages_of(rows)
+        namespace = here.namespace(self.settings.write_key, sync_id, run_id)
+        self._log_start(pages, checked)
+        report = self._run(pages, Plan(checked, namespace, settled, self._progress()), here)
+        self.log.info("Done: %s", report.summary())
+        return report
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check what can be checked: the fields, and that the endpoint answers; Segment does not confirm keys."""
+        try:
+            settings = self.settings
+        except SettingError as error:
+            return False, str(error)
+        answer = reach(settings.endpoint, timeout=min(settings.timeout, 10.0), proxy=settings.proxy)
+        if answer.status is None:
+            return False, f"{settings.endpoint} cannot be reached: {answer}"
+        length = len(settings.write_key)
+        odd = (
+            ""
+            if length == KEY_LENGTH
+            else f" Segment's write keys have {KEY_LENGTH} characters; this one has {length}."
+        )
+        return True, (
+            f"The fields are right and {settings.endpoint} answers. Segment does not confirm write keys (it answers "
+            f"200 to a wrong one and drops the events): look at the source's Debugger after the first run.{odd}"
+        )
+
+    def _call(self, kind: str, common: Mapping[str, Any], **fields: Any) -> None:
+        if unknown := sorted(common.keys() - set(COMMON)):
+            raise TypeError(f"{kind}() knows no {', '.join(unknown)}; it knows {', '.join(COMMON)}")
+        self.send([written(kind, **fields, **common)])
+
+    def _run(self, rows: Pages, plan: Plan, here: task.Here) -> Report:
+        settings, report = self.settings, Report()
+        policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second)
+        with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight) as delivery:
+            try:
+                sync(rows, plan, delivery, report)
+            except BaseException:
+                if report.rows:
+                    here.push(report)
+                raise
+        return report
+
+    def _log_start(self, rows: Pages, calls: Sequence[Call]) -> None:
+        limit = self.settings.events_per_second
+        self.log.info(
+            "From %s to %s: %s; sync_mode all; %s; Segment bills each call",
+            rows.source,
+            self.settings.endpoint,
+            ", ".join(call.identity if call.enabled else f"{call.identity} (turned off)" for call in calls),
+            f"at most {limit:,.0f} events a second" if limit else "no limit of events a second",
+        )
+
+    def _progress(self) -> Callable[[Report], None]:
+        """Return what logs how far a run is, every few seconds."""
+        last = time.monotonic()
+
+        def log(report: Report) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= PROGRESS_SECONDS:
+                last = now
+                rate = report.accepted / (now - report.started)
+                self.log.info(
+                    "%s rows read, %s calls, %s accepted, %s a second",
+                    *(f"{n:,.0f}" for n in (report.rows, report.calls, report.accepted, rate)),
+                )
+
+        return log
+
+
+def _checked(calls: Any) -> list[Call]:
+    try:
+        return as_calls(calls)
+    except ValueError as error:  # the module that a DAG author imports knows nothing of our errors
+        raise SettingError(str(error)) from None

@@ -1,0 +1,148 @@
+"""What a connection of type ``segment`` says: checked, with defaults, and with the key kept out of sight."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from airflow_provider_segment.core.errors import SettingError
+
+# https://segment.com/docs/guides/regional-segment
+ENDPOINTS = {"us": "https://api.segment.io/v1", "eu": "https://events.eu1.segmentapis.com/v1"}
+# "more than 1,000 events per second in a workspace": https://segment.com/docs/connections/rate-limits
+DOCUMENTED_EVENTS_PER_SECOND = 1000
+KEY_LENGTH = 32
+
+
+class Connection(Protocol):
+    """What we read of an Airflow connection; Airflow 2 and 3 have different classes for it."""
+
+    conn_id: Any
+    host: Any
+    password: Any
+    port: Any
+    schema: Any
+
+    @property
+    def extra_dejson(self) -> Mapping[str, Any]:
+        """The extra field as an object."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A connection's settings.
+
+    :param endpoint: base URL with ``/v1``.
+    :param write_key: the source's key.
+    :param events_per_second: the limit for each task; 0 means none.
+    :param timeout: seconds for one request.
+    :param deadline: seconds for one batch with its tries.
+    :param proxy: URL of a proxy.
+    """
+
+    endpoint: str
+    write_key: str = field(repr=False)
+    events_per_second: float = 0
+    timeout: float = 30.0
+    deadline: float = 600.0
+    proxy: str | None = field(default=None, repr=False)
+
+    @property
+    def is_segments_own(self) -> bool:
+        """Whether the endpoint is one of Segment's hosts."""
+        return self.endpoint in ENDPOINTS.values()
+
+
+def read_settings(connection: Connection) -> Settings:
+    """Return the settings of a connection.
+
+    :param connection: of Airflow.
+    :raises SettingError: naming the first field that is missing or wrong, and what was found.
+    """
+    where = f"connection {connection.conn_id!r}"
+    extra = {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
+    for name in ("port", "schema"):
+        if getattr(connection, name):
+            raise SettingError(f"{where}: {name} is not used; write it into the host, such as https://host:8443")
+    allow_http = _truth(extra.get("allow_http", False), f"{where}: allow_http")
+    region = extra.get("region", "us")
+    if region not in ENDPOINTS:
+        raise SettingError(f"{where}: region: expected us or eu, found {region!r}")
+    endpoint = (
+        _endpoint(connection.host, f"{where}: host", allow_http=allow_http) if connection.host else ENDPOINTS[region]
+    )
+    default_limit = DOCUMENTED_EVENTS_PER_SECOND if endpoint in ENDPOINTS.values() else 0
+    return Settings(
+        endpoint,
+        _write_key(connection.password or extra.get("write_key"), where),
+        events_per_second=_number(
+            extra.get("events_per_second", default_limit), f"{where}: events_per_second", zero=True
+        ),
+        timeout=_number(extra.get("timeout", 30.0), f"{where}: timeout"),
+        deadline=_number(extra.get("deadline", 600.0), f"{where}: deadline"),
+        proxy=_proxy(extra.get("proxy"), f"{where}: proxy"),
+    )
+
+
+def _write_key(key: Any, where: str) -> str:
+    if not key:
+        raise SettingError(f"{where} has no write key: put it into the password field, which is labelled Write key")
+    if not isinstance(key, str) or not key.isascii() or key != "".join(key.split()):
+        raise SettingError(f"{where}: the write key has blanks or unusual characters in it: copy it again from Segment")
+    return key
+
+
+def _endpoint(host: str, where: str, *, allow_http: bool) -> str:
+    """Return the base URL of a host, with or without ``/v1`` as the SDKs differ on it."""
+    wanted = f"{where}: expected a URL such as https://events.example.com"
+    try:
+        url = urlsplit(host.strip())
+        port = url.port
+    except ValueError:
+        raise SettingError(f"{wanted}; found one that cannot be read") from None
+    if url.username is not None or url.password is not None:
+        raise SettingError(f"{wanted}, without a user or password in it")
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise SettingError(f"{wanted}, with its scheme; found {host!r}")
+    if url.query or url.fragment:
+        raise SettingError(f"{wanted}, without a query or fragment; found {host!r}")
+    if url.scheme == "http" and not allow_http and not _is_loopback(url.hostname):
+        raise SettingError(f"{where}: {host!r} has no TLS; use https, or set allow_http in the connection's extra")
+    netloc = url.netloc if port else url.netloc.rstrip(":")
+    return f"{url.scheme}://{netloc}{url.path.rstrip('/').removesuffix('/v1')}/v1"
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return hostname == "localhost"
+
+
+def _proxy(proxy: Any, where: str) -> str | None:
+    if proxy is None or (
+        isinstance(proxy, str) and urlsplit(proxy).scheme in ("http", "https") and urlsplit(proxy).netloc
+    ):
+        return proxy
+    raise SettingError(f"{where}: expected a URL such as http://proxy.example.com:3128")  # it may hold a password
+
+
+def _number(value: Any, where: str, *, zero: bool = False) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not (0 <= number < float("inf")) or (number == 0 and not zero):
+        raise SettingError(f"{where}: expected a number {'from 0' if zero else 'above 0'}, found {value!r}")
+    return number
+
+
+def _truth(value: Any, where: str) -> bool:
+    known = {"true": True, "false": False}
+    if str(value).lower() not in known:
+        raise SettingError(f"{where}: expected true or false, found {value!r}")
+    return known[str(value).lower()]

@@ -1,0 +1,151 @@
+"""The task that a call is made from: what its message ids repeat, and how it ends in Airflow's terms."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, get_current_context
+
+from airflow_provider_segment.core.errors import SegmentError
+from airflow_provider_segment.core.message_ids import MessageIds, Namespace, content_digest, fingerprint
+from airflow_provider_segment.core.report import Report
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+log = logging.getLogger(__name__)
+
+
+class SegmentFailException(AirflowFailException):
+    """The task failed, and a retry cannot help.
+
+    :ivar report: what had happened when the run ended; None when nothing had begun.
+    """
+
+    def __init__(self, text: str, report: Report | None = None) -> None:
+        super().__init__(text)
+        self.report = report
+
+
+@dataclass(frozen=True)
+class Here:
+    """A try of a task, or no task at all.
+
+    :param ids: dag id, task id, run id and map index; random outside a task.
+    :param try_number: which try it is.
+    :param instance: Airflow's task instance; None outside a task.
+    """
+
+    ids: tuple[str, str, str, int]
+    try_number: int = 0
+    instance: Any = None
+
+    @property
+    def name(self) -> str:
+        """The default of a sync's id."""
+        return f"{self.ids[0]}.{self.ids[1]}"
+
+    def namespace(self, write_key: str, sync_id: str | None = None, run_id: str | None = None) -> Namespace:
+        """Return where the message ids of a sync in ``sync_mode="all"`` are unique.
+
+        :param write_key: the same rows to another source must have other ids; only a hash of it is used.
+        :param sync_id: default the task's name.
+        :param run_id: default the task's run.
+        """
+        return Namespace("all", sync_id or self.name, run_id or self.ids[2], self.ids[3], fingerprint(write_key))
+
+    def with_ids(self, messages: Iterable[Mapping[str, Any]], write_key: str) -> Iterator[Any]:
+        """Yield messages with an id each: equal messages of one try are told apart by their order.
+
+        :param messages: as on the wire; those that have an id keep it.
+        :param write_key: as for :meth:`namespace`.
+        """
+        maker = Namespace("messages", *self.ids, fingerprint(write_key)).maker("message")
+        seen = _equal_ones.of(self)
+        for message in messages:
+            if isinstance(message, Mapping) and message.get("messageId") is None:
+                yield {**message, "messageId": _next_id(message, maker, seen)}
+            else:
+                yield message
+
+    def push(self, report: Report) -> None:
+        """Push the report of a run that fails as XCom ``report``.
+
+        :param report: of the run.
+        """
+        if self.instance is None:
+            return
+        try:
+            self.instance.xcom_push(key="report", value=report.as_dict())
+        except Exception as error:  # noqa: BLE001  the error that ends the task matters more than its report
+            log.warning("The report could not be pushed (%s): %s", type(error).__name__, report.summary())
+
+
+@contextmanager
+def in_airflows_terms() -> Iterator[None]:
+    """Raise what Airflow understands: an error that a retry cannot help fails the task at once.
+
+    :raises SegmentFailException: instead of such an error.
+    """
+    try:
+        yield
+    except SegmentError as error:
+        if error.retry_helps:
+            raise
+        raise SegmentFailException(str(error), error.report) from error
+
+
+def current(context: Context | None = None) -> Here:
+    """Return the task that is running.
+
+    :param context: its context; by default the one that Airflow says is current.
+    """
+    known: Mapping[str, Any] = _current_context() if context is None else context
+    instance = known.get("ti") or known.get("task_instance")
+    run_id = _text(known.get("run_id")) or _text(getattr(instance, "run_id", None))
+    if not run_id:
+        return Here(("", "", uuid.uuid4().hex, -1), instance=instance)
+    dag_id, task_id = (_text(getattr(instance, name, None)) for name in ("dag_id", "task_id"))
+    map_index, try_number = (getattr(instance, name, None) for name in ("map_index", "try_number"))
+    ids = (dag_id, task_id, run_id, map_index if isinstance(map_index, int) else -1)
+    return Here(ids, try_number if isinstance(try_number, int) else 0, instance)
+
+
+def _current_context() -> Mapping[str, Any]:
+    try:
+        return get_current_context()
+    except Exception:  # noqa: BLE001  Airflow 2 and 3 raise different ones to say that no task is running
+        return {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+class _EqualOnes:
+    """How many equal messages the running try has made, whichever hooks it used."""
+
+    def __init__(self) -> None:
+        self._task: object = None
+        self._counts: Counter[bytes] = Counter()
+
+    def of(self, here: Here) -> Counter[bytes]:
+        if self._task != (here.ids, here.try_number):
+            self._task, self._counts = (here.ids, here.try_number), Counter()
+        return self._counts
+
+
+# A process runs one task at a time, and two hooks in it must not give two equal events one id.
+_equal_ones = _EqualOnes()
+
+
+def _next_id(message: Mapping[str, Any], maker: MessageIds, seen: Counter[bytes]) -> str:
+    content = content_digest(message)
+    seen[content] += 1
+    return maker.make(seen[content].to_bytes(8), content)

@@ -1,0 +1,80 @@
+"""What Airflow reads about this provider: the hook, the connection's form, the operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DOCS = "https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/"
+
+# The form of Airflow 3.2 and later is made from these; the hook's class methods make the form of 2.11 to 3.1 of them.
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["login", "port", "schema"],
+    "relabeling": {"password": "Write key", "host": "Endpoint (optional)"},
+    "placeholders": {
+        "password": "the source's write key, of 32 characters",
+        "host": "https://events.example.com: a custom domain or proxy; empty for Segment's own",
+    },
+}
+
+CONN_FIELDS: dict[str, Any] = {
+    "region": {
+        "label": "Region",
+        "description": "Where the workspace is: us (Oregon, the default) or eu (Dublin). Not used with an endpoint.",
+        "schema": {"type": ["string", "null"], "enum": ["us", "eu"], "default": "us"},
+    },
+    "events_per_second": {
+        "label": "Events per second",
+        "description": "For each task; default 1000 on Segment's own hosts, its documented limit for a workspace, and "
+        "none with an endpoint; 0 means no limit.",
+        "schema": {"type": ["integer", "null"], "minimum": 0},
+    },
+    "timeout": {
+        "label": "Timeout",
+        "description": "Seconds for one request; default 30.",
+        "schema": {"type": ["integer", "null"], "minimum": 1},
+    },
+    "deadline": {
+        "label": "Deadline",
+        "description": "Seconds for one batch with its retries; default 600.",
+        "schema": {"type": ["integer", "null"], "minimum": 1},
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "URL of an HTTP proxy; by default the one of the environment.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "allow_http": {
+        "label": "Allow http",
+        "description": "Allow an endpoint without TLS on another machine: the write key then travels in clear.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description in the form of Airflow's provider_info.schema.json."""
+    package = "airflow_provider_segment"
+    return {
+        "package-name": "airflow-provider-segment",
+        "name": "Segment",
+        "description": "The rows of any SQL query become Segment calls, in batches, every one accounted for.",
+        "integrations": [{"integration-name": "Segment", "external-doc-url": _DOCS, "tags": ["service"]}],
+        "operators": [{"integration-name": "Segment", "python-modules": [f"{package}.operators.segment"]}],
+        "hooks": [{"integration-name": "Segment", "python-modules": [f"{package}.hooks.segment"]}],
+        "transfers": [
+            {
+                "source-integration-name": "Common SQL",
+                "target-integration-name": "Segment",
+                "python-module": f"{package}.transfers.sql_to_segment",
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "segment",
+                "hook-class-name": f"{package}.hooks.segment.SegmentHook",
+                "hook-name": "Segment",
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+                "conn-fields": CONN_FIELDS,
+            }
+        ],
+    }

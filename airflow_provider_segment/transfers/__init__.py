@@ -1,0 +1,1 @@
+"""Tasks that move the rows of a query to Segment."""

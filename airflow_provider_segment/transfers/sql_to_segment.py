@@ -1,0 +1,106 @@
+"""SqlToSegmentOperator: the rows of a query become Segment calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_segment.calls import Call, as_calls
+from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.options import Options, positive
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+SYNC_MODES = ("all",)
+
+
+class SqlToSegmentOperator(BaseOperator):
+    """Send the rows of a query to Segment as identify, track, group ... calls, and count what became of each.
+
+    :param sql: one statement that returns rows, or the name of a ``.sql`` file (templated).
+    :param sql_conn_id: any Airflow connection with an SQL hook (templated).
+    :param calls: one call or a list, from ``airflow_provider_segment.calls``, or the same as plain dicts; each row
+        makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...).
+    :param parameters: for the driver (templated).
+    :param sql_hook_params: for the SQL hook; ``{"streaming": False}`` reads with a plain cursor instead of a
+        server-side one.
+    :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
+    :param sync_mode: "all" sends every row.
+    :param sync_id: names the sync and namespaces its message ids; default ``<dag_id>.<task_id>``. To send the rows
+        of a run again on purpose, change it (templated).
+    :param key: the column, or columns, that identify a row. With a key, rows with equal key and content are one call;
+        without one the whole row tells rows apart, and rows that repeat exactly are calls of their own.
+    :param nulls: nulls in traits and properties: "send" (default) or "omit"; nulls elsewhere are left out.
+    :param timezone: the zone of timestamps that carry none, such as "UTC"; without it the first such stops the task.
+    :param max_rejected: how many calls may be invalid or rejected before the task fails: a count, or below 1 a share
+        of all calls; default 0. The good calls are sent in any case.
+    :param fetch_size: rows to fetch at a time; default 2,500.
+    :param max_in_flight: batches that are on their way to Segment at once; default 4.
+    :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
+    """
+
+    template_fields: Sequence[str] = ("sql", "parameters", "calls", "sync_id", "sql_conn_id", "segment_conn_id")
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "calls": "json"}
+    ui_color = "#d9f2e6"
+
+    def __init__(
+        self,
+        *,
+        sql: str,
+        sql_conn_id: str,
+        calls: Call | Mapping[str, Any] | Sequence[Call | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        sql_hook_params: Mapping[str, Any] | None = None,
+        segment_conn_id: str = "segment_default",
+        sync_mode: str = "all",
+        sync_id: str | None = None,
+        key: str | Sequence[str] | None = None,
+        nulls: str = "send",
+        timezone: str | None = None,
+        max_rejected: float = 0,
+        fetch_size: int = 2_500,
+        max_in_flight: int = 4,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if sync_mode not in SYNC_MODES:
+            raise SettingError(f"sync_mode: expected {' or '.join(SYNC_MODES)}, found {sync_mode!r}")
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        # Plain data: Airflow renders it by copy, so that operators and mapped tasks never see each other's values.
+        self.calls = [call.as_dict() for call in as_calls(calls)]
+        self.parameters = parameters
+        self.sql_hook_params = sql_hook_params
+        self.segment_conn_id = segment_conn_id
+        self.sync_mode = sync_mode
+        self.sync_id = sync_id
+        self.options = Options(key, nulls, timezone, max_rejected, max_in_flight)
+        self.fetch_size = positive("fetch_size", fetch_size)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the sync and return its report.
+
+        :param context: of the task.
+        """
+        from airflow_provider_segment.hooks.segment import SegmentHook
+        from airflow_provider_segment.hooks.task import in_airflows_terms
+        from airflow_provider_segment.transfers.query import open_query
+
+        with in_airflows_terms():
+            hook = SegmentHook(self.segment_conn_id)
+            hook.get_conn()  # a bad connection fails before the query runs
+            with open_query(
+                self.sql_conn_id,
+                self.sql,
+                self.parameters,
+                hook_params=self.sql_hook_params,
+                fetch_size=self.fetch_size,
+            ) as rows:
+                sync_id = self.sync_id or f"{self.dag_id}.{self.task_id}"
+                report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **asdict(self.options))
+        return report.as_dict()

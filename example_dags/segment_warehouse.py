@@ -1,0 +1,92 @@
+"""A shop's warehouse, sent to Segment each day: its customers, the companies they belong to, and their orders.
+
+**Connections**
+
+- `warehouse`: any database that Airflow has a hook for, with the tables `customers`, `accounts` and `orders`.
+- `segment_default`, type *Segment*: the source's write key.
+
+Customers and companies are sent in full at each run, which Segment takes as updates; `sync_mode="changes"` would send
+only what changed. Orders are events and must not repeat: a run sends those of the day before. To send older ones as
+well, trigger the DAG by hand with the first day in `orders_since`.
+
+Try it without a warehouse and without Segment: `make demo`.
+"""
+
+from datetime import UTC, datetime
+
+from airflow.providers.common.compat.sdk import DAG, Param
+
+from airflow_provider_segment.calls import Constant, Group, Identify, Track
+from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
+
+with DAG(
+    dag_id="segment_warehouse",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    params={
+        "orders_since": Param(None, type=["null", "string"], format="date", description="Send orders from this day")
+    },
+    tags=["segment"],
+    doc_md=__doc__,
+) as dag:
+    SqlToSegmentOperator(
+        task_id="customers",
+        sql_conn_id="warehouse",
+        sql="""
+            SELECT id, first_name, last_name, email, phone, city, country, plan, created_at, lifetime_value_usd
+            FROM customers
+        """,
+        key="id",
+        calls=Identify(
+            user_id="id",
+            traits={
+                "firstName": "first_name",
+                "lastName": "last_name",
+                "email": "email",
+                "phone": "phone",
+                "address.city": "city",
+                "address.country": "country",
+                "plan": "plan",
+                "createdAt": "created_at",
+                "lifetimeValue": "lifetime_value_usd",
+                "source": Constant("warehouse"),
+            },
+        ),
+    )
+
+    SqlToSegmentOperator(
+        task_id="companies",
+        sql_conn_id="warehouse",
+        # A Group call says that a user belongs to a group: one row for each person who has a company.
+        sql="""
+            SELECT customers.id AS customer_id, accounts.*
+            FROM customers
+            JOIN accounts ON accounts.id = customers.account_id
+        """,
+        key="customer_id",
+        calls=Group(
+            group_id="id",
+            user_id="customer_id",
+            traits=["name", "industry", "employees", "plan", "website"],
+        ),
+    )
+
+    SqlToSegmentOperator(
+        task_id="orders",
+        sql_conn_id="warehouse",
+        sql="sql/orders.sql",
+        key="order_id",
+        calls=Track(
+            event=Constant("Order Completed"),
+            user_id="customer_id",
+            timestamp="ordered_at",
+            properties={
+                "order_id": "order_id",
+                "revenue": "amount_usd",
+                "currency": "currency",
+                "product": "product",
+                "quantity": "quantity",
+            },
+        ),
+    )

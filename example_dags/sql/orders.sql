@@ -1,0 +1,7 @@
+-- The orders of the day before the run, or from params.orders_since on.
+-- A run that was triggered without a date has no data interval (and no `ds`); it has run_after.
+{% set today = (dag_run.data_interval_end or dag_run.run_after) | ds %}
+SELECT id AS order_id, customer_id, product, quantity, amount_usd, currency, ordered_at
+FROM orders
+WHERE ordered_at >= '{{ params.orders_since or macros.ds_add(today, -1) }}'
+  AND ordered_at < '{{ today }}'

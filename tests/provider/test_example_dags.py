@@ -1,0 +1,150 @@
+"""The example DAGs do what they say: they import, run to success, and send what the demo's warehouse holds."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import runpy
+import sqlite3
+import sys
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_segment.testing import SegmentServer
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
+ALL_ORDERS = {"orders_since": "2021-01-01"}
+
+fill = runpy.run_path(str(ROOT / "demo" / "warehouse.py"))["fill"]
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small warehouse behind the connection `warehouse`."""
+    path = tmp_path / "warehouse.db"
+    fill(path, customers=60, accounts=8, orders=150)
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    return path
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_imports(path: Path) -> None:
+    """An example DAG imports, is named as its file, and explains itself."""
+    dag = load(path.stem)
+    assert dag.dag_id == path.stem
+    assert dag.tasks
+    assert "segment_default" in (dag.doc_md or "")
+
+
+def test_single_calls(segment: SegmentServer) -> None:
+    """The user of the trigger form arrives as one Identify, one Track and one Group."""
+    run(load("segment_single_calls"), run_conf={"user_id": "C000777", "plan": "pro"})
+    sent = {message["type"]: message for message in segment.messages}
+    assert len(segment.messages) == len(sent) == 3
+    assert {message["userId"] for message in sent.values()} == {"C000777"}
+    assert sent["identify"]["traits"] == {"email": "ada.lovelace@example.com", "plan": "pro"}
+    assert sent["track"]["event"] == "Signed Up"
+    assert sent["track"]["properties"]["plan"] == "pro"
+    assert sent["group"]["groupId"] == "A0042"
+    assert sent["group"]["traits"] == {"name": "Analytical Engines", "employees": 42}
+
+
+def test_warehouse_is_sent_in_full(segment: SegmentServer, warehouse: Path) -> None:
+    """Every customer, every company of a customer and every order arrives, once."""
+    run(load("segment_warehouse"), run_conf=ALL_ORDERS)
+    expected = {
+        "identify": count(warehouse, "SELECT count(*) FROM customers"),
+        "group": count(warehouse, "SELECT count(account_id) FROM customers"),
+        "track": count(warehouse, "SELECT count(*) FROM orders"),
+    }
+    assert Counter(message["type"] for message in segment.messages) == expected
+    assert segment.dropped == []
+    assert segment.duplicates == []
+
+
+def test_warehouse_rows_become_messages(segment: SegmentServer, warehouse: Path) -> None:
+    """A customer, a company and an order arrive with their own values in Segment's places."""
+    run(load("segment_warehouse"), run_conf=ALL_ORDERS)
+    sent = segment.messages
+
+    customer = row(warehouse, "SELECT * FROM customers WHERE city IS NULL OR phone IS NULL LIMIT 1")
+    identify = next(m for m in sent if m["type"] == "identify" and m["userId"] == customer["id"])
+    assert identify["traits"] == {
+        "firstName": customer["first_name"],
+        "lastName": customer["last_name"],
+        "email": customer["email"],
+        "phone": customer["phone"],
+        "address": {"city": customer["city"], "country": customer["country"]},
+        "plan": customer["plan"],
+        "createdAt": customer["created_at"],
+        "lifetimeValue": customer["lifetime_value_usd"],
+        "source": "warehouse",
+    }
+
+    company = row(
+        warehouse, "SELECT a.*, c.id AS member FROM accounts a JOIN customers c ON c.account_id = a.id LIMIT 1"
+    )
+    group = next(m for m in sent if m["type"] == "group" and m["userId"] == company["member"])
+    assert group["groupId"] == company["id"]
+    assert group["traits"] == {name: company[name] for name in ("name", "industry", "employees", "plan", "website")}
+
+    order = row(warehouse, "SELECT * FROM orders WHERE id = 'O0000007'")
+    track = next(m for m in sent if m["type"] == "track" and m["properties"]["order_id"] == order["id"])
+    assert track["event"] == "Order Completed"
+    assert track["userId"] == order["customer_id"]
+    assert track["timestamp"].startswith(order["ordered_at"].removesuffix("Z"))
+    assert track["properties"] == {
+        "order_id": order["id"],
+        "revenue": order["amount_usd"],
+        "currency": "USD",
+        "product": order["product"],
+        "quantity": order["quantity"],
+    }
+
+
+def test_warehouse_day_without_orders(segment: SegmentServer, warehouse: Path) -> None:
+    """A run without configuration, and on Airflow 3 without a date, sends no order of another day."""
+    dag = load("segment_warehouse")
+    no_date = {"logical_date": None} if "run_after" in inspect.signature(dag.test).parameters else {}
+    run(dag, **no_date)
+    types = Counter(message["type"] for message in segment.messages)
+    assert types["identify"] == count(warehouse, "SELECT count(*) FROM customers")
+    assert types["track"] == 0
+
+
+def load(name: str) -> DAG:
+    """Import an example as Airflow does, from its file, and return its DAG."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "example_dags" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    assert isinstance(module.dag, DAG)
+    return module.dag
+
+
+def run(dag: DAG, **options: Any) -> None:
+    """Run a DAG in this process; it must succeed."""
+    assert dag.test(**options).state == "success"
+
+
+def count(warehouse: Path, query: str) -> int:
+    """Return the one number that a query gives."""
+    with closing(sqlite3.connect(warehouse)) as connection:
+        number: int = connection.execute(query).fetchone()[0]
+        return number
+
+
+def row(warehouse: Path, query: str) -> dict[str, Any]:
+    """Return the first row that a query gives, by name."""
+    with closing(sqlite3.connect(warehouse)) as connection:
+        connection.row_factory = sqlite3.Row
+        return dict(connection.execute(query).fetchone())
