@@ -28,6 +28,31 @@ CONN_FIELDS: dict[str, Any] = {
         "none with an endpoint; 0 means no limit.",
         "schema": {"type": ["integer", "null"], "minimum": 0},
     },
+    "public_api_token": {
+        "label": "Public API token",
+        "description": "Instead of a write key: it is looked up with Segment's Public API.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "source_id": {
+        "label": "Source id",
+        "description": "Whose write key to look up with the Public API token.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "oauth_client_id": {
+        "label": "OAuth app id",
+        "description": "For sources that require OAuth.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "oauth_key_id": {
+        "label": "OAuth key id",
+        "description": "The id of the public key that was given to Segment.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "oauth_private_key": {
+        "label": "OAuth private key",
+        "description": "PEM, with its line breaks.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
     "timeout": {
         "label": "Timeout",
         "description": "Seconds for one request; default 30.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -129,8 +130,7 @@ class Delivery:
         parts = [range(len(batch))]
         while parts and outcome.error is None:
             part = parts.pop()
-            response = self._post(outcome, batch.events[part.start : part.stop], began)
-            verdict = judge(response.status, documented=response.documented)
+            response, verdict = self._post(outcome, batch.events[part.start : part.stop], began)
             if verdict is Verdict.ACCEPTED:
                 outcome.accepted.append(part)
             elif verdict is Verdict.SPLIT and len(part) > 1:
@@ -142,9 +142,10 @@ class Delivery:
                 outcome.error = _error(verdict, response, self._transport.endpoint)
         return outcome
 
-    def _post(self, outcome: Outcome, events: list[bytes], began: float) -> Response:
+    def _post(self, outcome: Outcome, events: list[bytes], began: float) -> tuple[Response, Verdict]:
         """Post some events until there is an answer that another try would not change, or time is up."""
-        for attempt in range(1, 1_000_000):
+        renewed = False
+        for attempt in itertools.count(1):
             self._pace.wait(len(events), self._stopping)
             if self._stopping.is_set():
                 break
@@ -152,16 +153,22 @@ class Delivery:
             outcome.requests += 1
             outcome.retries += attempt > 1
             outcome.bytes += response.sent
-            if judge(response.status, documented=response.documented) is not Verdict.RETRY:
-                return response
+            verdict = judge(response.status, documented=response.documented, oauth=self._transport.has_tokens)
+            if verdict is Verdict.SPLIT and "write key" in response.message.lower():
+                verdict = Verdict.CREDENTIALS  # "An invalid write key was provided": halving would not find it
+            if verdict is Verdict.CREDENTIALS and not renewed and self._transport.renew():
+                renewed = True
+                continue
+            if verdict is not Verdict.RETRY:
+                return response, verdict
             asked = asked_wait(response.headers, dt.datetime.now(dt.UTC))
             seconds = self._policy.wait(attempt, time.monotonic() - began, asked)
             if seconds is None:
-                return response
+                return response, verdict
             if response.status == 429:
                 self._pace.hold(seconds)
             self._stopping.wait(seconds)
-        return Response(None, trouble="the run was stopped")
+        return Response(None, trouble="the run was stopped"), Verdict.RETRY
 
 
 def _error(verdict: Verdict, response: Response, endpoint: str) -> SegmentError:

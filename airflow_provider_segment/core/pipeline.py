@@ -102,27 +102,23 @@ class _Run:
         self, route: _Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
     ) -> tuple[list[int], list[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
+        message, encode, wants = route.call.message, route.encode, route.call.wants
+        wanted = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
+        self._report.calls += len(wanted)
         places: list[int] = []
         contents: list[bytes] = []
-        message, encode, wants = route.call.message, route.encode, route.call.wants
-        for place, row in enumerate(page):
-            if wants is not None and not wants(row):
-                continue
+        for place in wanted:
             try:
                 if origins[place] is None:
                     raise Refused(
-                        "key_is_null", f"found a null among {', '.join(self._plan.options.key_columns)}", "key"
+                        "key_is_null", "found a null in the key; a row without a key cannot be told apart", "key"
                     )
-                contents.append(encode(message(row)))
+                contents.append(encode(message(page[place])))
+                places.append(place)
             except Refused as refused:
                 self._report.refuse(route.rejection(first + place, refused))
             except ZoneMissing as error:
                 raise route.stopped_by(first + place, error) from None
-            else:
-                places.append(place)
-                continue
-            self._report.calls += 1
-        self._report.calls += len(places)
         return places, contents
 
     def _post(self, batch: Batch) -> None:

@@ -26,11 +26,12 @@ class Verdict(Enum):
     MISPLACED = "not the Tracking API"
 
 
-def judge(status: int | None, *, documented: bool = True) -> Verdict:
+def judge(status: int | None, *, documented: bool = True, oauth: bool = False) -> Verdict:
     """Return what an answer means.
 
     :param status: the HTTP status; None when there was no answer.
     :param documented: whether the body of a 200 is the one that Segment documents.
+    :param oauth: whether tokens are used: 511 then asks for a new one.
     """
     if status is None or status in _PASSING_4XX or (status >= 500 and status not in _LASTING_5XX):
         return Verdict.RETRY
@@ -38,7 +39,7 @@ def judge(status: int | None, *, documented: bool = True) -> Verdict:
         return Verdict.ACCEPTED if documented else Verdict.RETRY
     if status in (400, 413):
         return Verdict.SPLIT
-    if status in (401, 403):
+    if status in (401, 403) or (status == 511 and oauth):
         return Verdict.CREDENTIALS
     return Verdict.MISPLACED
 

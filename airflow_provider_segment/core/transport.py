@@ -6,13 +6,14 @@ import datetime as dt
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import orjson
 import requests
 from urllib3.exceptions import HTTPError
 
-# A body is read up to here: enough for Segment's longest answer, and an error page cannot fill the memory.
-_MAX_ANSWER = 10_000
+# What is kept of an answer: enough for the longest of Segment's, and an error page cannot fill the memory.
+_MAX_ANSWER = 1_000_000
 _SENT_AT = "0000-00-00T00:00:00.000Z"
 
 
@@ -22,31 +23,54 @@ class Response:
 
     :param status: the HTTP status; None when there was no answer.
     :param headers: with lower-case names.
-    :param documented: whether the body is ``{"success": true}``.
-    :param message: Segment's own words about a refusal.
+    :param content: the parsed JSON of the body; None where it is none.
     :param trouble: the kind of network trouble, where there was no answer.
     :param sent: bytes of the request's body.
     """
 
     status: int | None
     headers: Mapping[str, str] = field(default_factory=dict)
-    documented: bool = False
-    message: str = ""
+    content: Any = field(default=None, repr=False)
     trouble: str = ""
     sent: int = 0
 
     def __str__(self) -> str:
         return f"HTTP {self.status}" if self.status is not None else self.trouble or "no answer"
 
+    @property
+    def documented(self) -> bool:
+        """Whether the body is the one that Segment documents for success."""
+        return isinstance(self.content, dict) and self.content.get("success") is True
+
+    @property
+    def message(self) -> str:
+        """Segment's own words about a refusal."""
+        said = self.content.get("message") if isinstance(self.content, dict) else None
+        return said[:200] if isinstance(said, str) else ""
+
+
+class Tokens(Protocol):
+    """Where access tokens come from; core/oauth.py has the real ones."""
+
+    def current(self) -> str | Response:
+        """Return a token, or what came back instead of one."""
+        ...
+
+    def forget(self, token: str) -> None:
+        """Make a new token the next time, since this one was refused."""
+        ...
+
 
 class Transport:
     """Posts batches to one endpoint with one write key; each thread has its own session.
 
     :param endpoint: the base URL with ``/v1``.
-    :param write_key: the source's write key; it goes into each body and the Authorization header, as the SDKs do.
+    :param write_key: the source's write key; it goes into each body, and without tokens into the Authorization header
+        too, as the SDKs do.
     :param library: name and version, shown in Segment's debugger as context.library.
     :param timeout: seconds for connecting, and for reading an answer.
     :param proxy: URL of a proxy; None takes the environment's.
+    :param tokens: of OAuth, for sources that require it.
     """
 
     def __init__(
@@ -57,16 +81,18 @@ class Transport:
         library: Mapping[str, str],
         timeout: float = 30.0,
         proxy: str | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self._auth = (write_key, "")
+        self.write_key = write_key
         self._timeout = timeout
         self._proxy = proxy
+        self._tokens = tokens
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         rest = orjson.dumps({"context": {"library": dict(library)}, "writeKey": write_key})
-        self._head = b'{"sentAt":"%b",' + rest[1:-1] + b',"batch":['
-        self.overhead = len(self._head) - len(b"%b") + len(_SENT_AT) + len(b"]}")
+        self._head = b'",' + rest[1:-1] + b',"batch":['
+        self.overhead = len(b'{"sentAt":"') + len(_SENT_AT) + len(self._head) + len(b"]}")
 
     def __repr__(self) -> str:
         return f"Transport({self.endpoint!r})"
@@ -77,17 +103,61 @@ class Transport:
         :param events: encoded messages. ``sentAt`` is now: Segment reads a later try's clock skew from it.
         """
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        body = self._head % now.encode() + b",".join(events) + b"]}"
+        body = b"".join((b'{"sentAt":"', now.encode(), self._head, b",".join(events), b"]}"))
+        return self.request("POST", f"{self.endpoint}/batch", body)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Response:
+        """Make one authorised request and return what came back; redirects are not followed with the key.
+
+        :param method: of HTTP.
+        :param url: the whole URL.
+        :param body: JSON.
+        :param headers: more headers.
+        :param params: of the query.
+        """
+        token = self._tokens.current() if self._tokens else None
+        if isinstance(token, Response):
+            return token
+        self._local.token = token
+        authorised = {**(headers or {})} | ({"Authorization": f"Bearer {token}"} if token else {})
+        sent = len(body or b"")
         try:
-            with self._session().post(
-                f"{self.endpoint}/batch", data=body, timeout=self._timeout, allow_redirects=False, stream=True
+            with self._session().request(
+                method,
+                url,
+                data=body,
+                headers=authorised,
+                params=params,
+                auth=None if token else (self.write_key, ""),
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
             ) as answer:
-                text = answer.raw.read(_MAX_ANSWER, decode_content=True) or b""
-                headers = {name.lower(): value for name, value in answer.headers.items()}
-                return _response(answer.status_code, headers, text, len(body))
+                return read_answer(answer, sent)
         except (requests.RequestException, HTTPError, OSError) as error:
             self._forget_session()
-            return Response(None, trouble=_kind(error), sent=len(body))
+            return Response(None, trouble=kind_of_trouble(error), sent=sent)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether OAuth is used."""
+        return self._tokens is not None
+
+    def renew(self) -> bool:
+        """Drop the token of this thread's last request; tell whether a new one may help."""
+        token = getattr(self._local, "token", None)
+        if self._tokens is None or token is None:
+            return False
+        self._tokens.forget(token)
+        return True
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -97,12 +167,8 @@ class Transport:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
-            session.auth = self._auth
+            session = new_session(self._proxy)
             session.headers["Content-Type"] = "application/json"
-            if self._proxy:
-                session.proxies = {"http": self._proxy, "https": self._proxy}
-                session.trust_env = False
             self._local.session = session
             self._sessions.append(session)
         return session
@@ -116,46 +182,67 @@ class Transport:
         self._local.session = None
 
 
-def reach(endpoint: str, *, timeout: float, proxy: str | None) -> Response:
-    """Ask whether anything answers at an endpoint, without sending an event.
+def new_session(proxy: str | None) -> requests.Session:
+    """Return a session that takes no credentials from a netrc file.
 
-    :param endpoint: the base URL.
+    :param proxy: URL of a proxy; None takes the environment's.
+    """
+    session = requests.Session()
+    session.auth = _no_auth
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+        session.trust_env = False
+    return session
+
+
+def reach(url: str, *, timeout: float, proxy: str | None) -> Response:
+    """Ask whether anything answers at an endpoint, without a key and without an event.
+
+    :param url: of the endpoint.
     :param timeout: seconds.
     :param proxy: URL of a proxy; None takes the environment's.
     """
-    proxies = {"http": proxy, "https": proxy} if proxy else None
     try:
-        with requests.get(endpoint, timeout=timeout, proxies=proxies, allow_redirects=False, stream=True) as answer:
-            return Response(answer.status_code)
-    except (requests.RequestException, OSError) as error:
-        return Response(None, trouble=_kind(error))
+        with (
+            new_session(proxy) as session,
+            session.get(url, timeout=timeout, allow_redirects=False, stream=True) as answer,
+        ):
+            return read_answer(answer)
+    except (requests.RequestException, HTTPError, OSError) as error:
+        return Response(None, trouble=kind_of_trouble(error))
 
 
-def _response(status: int, headers: Mapping[str, str], text: bytes, sent: int) -> Response:
+def read_answer(answer: requests.Response, sent: int = 0) -> Response:
+    """Return an answer as a value.
+
+    :param answer: whose body was not read yet.
+    :param sent: bytes of the request's body.
+    """
+    text = answer.raw.read(_MAX_ANSWER, decode_content=True) or b""
     try:
-        answer = orjson.loads(text)
+        content = orjson.loads(text)
     except orjson.JSONDecodeError:
-        answer = None
-    said = answer if isinstance(answer, dict) else {}
-    message = said.get("message")
+        content = None
     return Response(
-        status,
-        headers,
-        documented=said.get("success") is True,
-        message=message[:200] if isinstance(message, str) else "",
-        sent=sent,
+        answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content, "", sent
     )
 
 
-def _kind(error: Exception) -> str:
-    """Name the trouble without its text, which may hold the URL of a proxy and so its password."""
+def kind_of_trouble(error: Exception) -> str:
+    """Name the trouble without its text, which may hold the URL of a proxy and so its password.
+
+    :param error: of requests, urllib3 or the operating system.
+    """
     names = {
         requests.exceptions.ConnectTimeout: "no connection in time",
         requests.exceptions.ReadTimeout: "no answer in time",
         requests.exceptions.ProxyError: "the proxy failed",
         requests.exceptions.SSLError: "TLS failed",
     }
-    return next(
-        (text for kind, text in names.items() if isinstance(error, kind)),
-        f"the connection failed ({type(error).__name__})",
-    )
+    name = next((text for kind, text in names.items() if isinstance(error, kind)), "the connection failed")
+    return f"{name} ({type(error).__name__})"
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stand where requests would otherwise read a netrc file."""
+    return request

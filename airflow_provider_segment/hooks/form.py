@@ -9,9 +9,9 @@ from airflow_provider_segment.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIO
 
 def widgets() -> dict[str, Any]:
     """Return the form's extra fields as wtforms fields."""
-    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
     from flask_babel import lazy_gettext
-    from wtforms import BooleanField, IntegerField, StringField
+    from wtforms import BooleanField, IntegerField, PasswordField, StringField
     from wtforms.validators import NumberRange, Optional, any_of
 
     fields: dict[str, Any] = {}
@@ -20,13 +20,20 @@ def widgets() -> dict[str, Any]:
         if "boolean" in schema["type"]:
             fields[name] = BooleanField(label, description=text, default=schema.get("default"))
             continue
-        kind = IntegerField if "integer" in schema["type"] else StringField
+        secret = schema.get("format") == "password"
+        kind = IntegerField if "integer" in schema["type"] else PasswordField if secret else StringField
         rules: list[Any] = [Optional()]
         if "enum" in schema:
             rules.append(any_of(schema["enum"]))
         if "minimum" in schema:
             rules.append(NumberRange(min=schema["minimum"]))
-        fields[name] = kind(label, rules, widget=BS3TextFieldWidget(), description=text, default=schema.get("default"))
+        fields[name] = kind(
+            label,
+            rules,
+            widget=BS3PasswordFieldWidget() if secret else BS3TextFieldWidget(),
+            description=text,
+            default=schema.get("default"),
+        )
     return fields
 
 

@@ -11,12 +11,15 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_segment import __version__
 from airflow_provider_segment.calls import Call, as_calls
+from airflow_provider_segment.core.api_call import api_call
 from airflow_provider_segment.core.delivery import Delivery, Pace
-from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.messages import written
+from airflow_provider_segment.core.oauth import OAuthTokens
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages, pages_of
 from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.public_api import fetch_write_key
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.retries import RetryPolicy
 from airflow_provider_segment.core.transport import Transport, reach
@@ -70,15 +73,46 @@ class SegmentHook(BaseHook):
                 f"segment_conn_id: Airflow has no connection {self.segment_conn_id!r}; make one of type Segment"
             )
         settings = read_settings(connection)
-        mask_secret(settings.write_key)  # Airflow masks the password by itself, the extra write_key it does not know
+        for secret in settings.secrets:
+            mask_secret(secret)
         return settings
+
+    @cached_property
+    def write_key(self) -> str:
+        """The source's write key, from the connection or from Segment's Public API; it is kept in memory only.
+
+        :raises SegmentError: if the Public API does not tell it.
+        """
+        settings = self.settings
+        source = settings.write_key
+        if isinstance(source, str):
+            return source
+        key = fetch_write_key(
+            source.server, source.source_id, source.token, timeout=settings.timeout, proxy=settings.proxy
+        )
+        mask_secret(key)
+        return key
 
     def get_conn(self) -> Transport:
         """Return what posts batches to the connection's endpoint; the calls below are easier to use."""
-        settings = self.settings
-        library = {"name": "airflow-provider-segment", "version": __version__}
+        settings, tokens = self.settings, None
+        if settings.oauth:
+            oauth = settings.oauth
+            tokens = OAuthTokens(
+                oauth.server,
+                oauth.client_id,
+                oauth.key_id,
+                oauth.private_key,
+                timeout=settings.timeout,
+                proxy=settings.proxy,
+            )
         return Transport(
-            settings.endpoint, settings.write_key, library=library, timeout=settings.timeout, proxy=settings.proxy
+            settings.endpoint,
+            self.write_key,
+            library={"name": "airflow-provider-segment", "version": __version__},
+            timeout=settings.timeout,
+            proxy=settings.proxy,
+            tokens=tokens,
         )
 
     def identify(
@@ -200,9 +234,9 @@ class SegmentHook(BaseHook):
         :raises SegmentError: if a message is not valid or was not accepted; the good ones were sent.
         """
         here = task.current(context)
-        named = here.with_ids(messages, self.settings.write_key)
+        named = here.with_ids(messages, self.write_key)
         pages = Pages(["message"], ([(message,)] for message in named), "messages")
-        return self._run(pages, Plan(None, here.namespace(self.settings.write_key)), here)
+        return self._run(pages, Plan(None, here.namespace(self.write_key)), here)
 
     @task.in_airflows_terms()
     def sync(
@@ -230,7 +264,7 @@ class SegmentHook(BaseHook):
         here = task.current(context)
         checked, settled = _checked(calls), Options(**options)
         pages = rows if isinstance(rows, Pages) else pages_of(rows)
-        namespace = here.namespace(self.settings.write_key, sync_id, run_id)
+        namespace = here.namespace(self.write_key, sync_id, run_id)
         self._log_start(pages, checked)
         report = self._run(pages, Plan(checked, namespace, settled, self._progress()), here)
         self.log.info("Done: %s", report.summary())
@@ -239,13 +273,13 @@ class SegmentHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Check what can be checked: the fields, and that the endpoint answers; Segment does not confirm keys."""
         try:
-            settings = self.settings
-        except SettingError as error:
+            settings, length = self.settings, len(self.write_key)
+            self.get_conn()
+        except SegmentError as error:
             return False, str(error)
         answer = reach(settings.endpoint, timeout=min(settings.timeout, 10.0), proxy=settings.proxy)
         if answer.status is None:
             return False, f"{settings.endpoint} cannot be reached: {answer}"
-        length = len(settings.write_key)
         odd = (
             ""
             if length == KEY_LENGTH
@@ -255,6 +289,31 @@ class SegmentHook(BaseHook):
             f"The fields are right and {settings.endpoint} answers. Segment does not confirm write keys (it answers "
             f"200 to a wrong one and drops the events): look at the source's Debugger after the first run.{odd}"
         )
+
+    @task.in_airflows_terms()
+    def api_call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+    ) -> Any:
+        """Make one request to Segment's API with the connection's authorisation, and return the answer's JSON.
+
+        :param method: of HTTP, such as "POST".
+        :param path: taken as it is below scheme and host, such as ``/v1/group``; another host is refused.
+        :param headers: more headers.
+        :param params: of the query.
+        :param json: the body; its values become what they become in a message.
+        :raises SegmentError: if the answer is not 2xx. Redirects are not followed with the key.
+        """
+        transport = self.get_conn()
+        try:
+            return api_call(transport, method, path, headers=headers, params=params, json=json)
+        finally:
+            transport.close()
 
     def _call(self, kind: str, common: Mapping[str, Any], **fields: Any) -> None:
         if unknown := sorted(common.keys() - set(COMMON)):

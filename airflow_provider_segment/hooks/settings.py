@@ -12,6 +12,10 @@ from airflow_provider_segment.core.errors import SettingError
 
 # https://segment.com/docs/guides/regional-segment
 ENDPOINTS = {"us": "https://api.segment.io/v1", "eu": "https://events.eu1.segmentapis.com/v1"}
+# https://segment.com/docs/connections/oauth and https://docs.segmentapis.com
+OAUTH_SERVERS = {"us": "https://oauth2.segment.io", "eu": "https://oauth2.eu1.segmentapis.com"}
+PUBLIC_APIS = {"us": "https://api.segmentapis.com", "eu": "https://eu1.api.segmentapis.com"}
+OAUTH_FIELDS = ("oauth_client_id", "oauth_key_id", "oauth_private_key")
 # "more than 1,000 events per second in a workspace": https://segment.com/docs/connections/rate-limits
 DOCUMENTED_EVENTS_PER_SECOND = 1000
 KEY_LENGTH = 32
@@ -33,28 +37,61 @@ class Connection(Protocol):
 
 
 @dataclass(frozen=True)
+class OAuth:
+    """The OAuth app that a source requires.
+
+    :param server: base URL of the OAuth server.
+    :param client_id: the app's id.
+    :param key_id: the id of its public key.
+    :param private_key: as PEM.
+    """
+
+    server: str
+    client_id: str
+    key_id: str
+    private_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KeySource:
+    """Where the write key is looked up, when the connection does not hold it.
+
+    :param server: base URL of the Public API.
+    :param source_id: of the source.
+    :param token: of the Public API.
+    """
+
+    server: str
+    source_id: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     """A connection's settings.
 
     :param endpoint: base URL with ``/v1``.
-    :param write_key: the source's key.
+    :param write_key: the source's key, or where to look it up.
     :param events_per_second: the limit for each task; 0 means none.
     :param timeout: seconds for one request.
     :param deadline: seconds for one batch with its tries.
     :param proxy: URL of a proxy.
+    :param oauth: for sources that require it.
     """
 
     endpoint: str
-    write_key: str = field(repr=False)
+    write_key: str | KeySource = field(repr=False)
     events_per_second: float = 0
     timeout: float = 30.0
     deadline: float = 600.0
     proxy: str | None = field(default=None, repr=False)
+    oauth: OAuth | None = None
 
     @property
-    def is_segments_own(self) -> bool:
-        """Whether the endpoint is one of Segment's hosts."""
-        return self.endpoint in ENDPOINTS.values()
+    def secrets(self) -> list[str]:
+        """What must never be logged; Airflow masks by itself only the fields whose names it knows."""
+        key = self.write_key if isinstance(self.write_key, str) else self.write_key.token
+        return [key, *([self.oauth.private_key] if self.oauth else [])]
 
 
 def read_settings(connection: Connection) -> Settings:
@@ -72,25 +109,45 @@ def read_settings(connection: Connection) -> Settings:
     region = extra.get("region", "us")
     if region not in ENDPOINTS:
         raise SettingError(f"{where}: region: expected us or eu, found {region!r}")
-    endpoint = (
-        _endpoint(connection.host, f"{where}: host", allow_http=allow_http) if connection.host else ENDPOINTS[region]
-    )
+    host = _endpoint(connection.host, f"{where}: host", allow_http=allow_http) if connection.host else None
+    # What stands at the host is taken to serve all of Segment's APIs, unless the region is said as well.
+    other = host.removesuffix("/v1") if host and "region" not in extra else None
+    endpoint = host or ENDPOINTS[region]
     default_limit = DOCUMENTED_EVENTS_PER_SECOND if endpoint in ENDPOINTS.values() else 0
     return Settings(
         endpoint,
-        _write_key(connection.password or extra.get("write_key"), where),
+        _key(connection.password or extra.get("write_key"), extra, other or PUBLIC_APIS[region], where),
         events_per_second=_number(
             extra.get("events_per_second", default_limit), f"{where}: events_per_second", zero=True
         ),
         timeout=_number(extra.get("timeout", 30.0), f"{where}: timeout"),
         deadline=_number(extra.get("deadline", 600.0), f"{where}: deadline"),
         proxy=_proxy(extra.get("proxy"), f"{where}: proxy"),
+        oauth=_oauth(extra, other or OAUTH_SERVERS[region], where),
     )
 
 
+def _key(key: Any, extra: Mapping[str, Any], server: str, where: str) -> str | KeySource:
+    token, source_id = extra.get("public_api_token"), extra.get("source_id")
+    if key:
+        return _write_key(key, where)
+    if token and source_id:
+        return KeySource(server, str(source_id), str(token))
+    if token:
+        raise SettingError(f"{where}: public_api_token needs source_id too: it says whose write key to look up")
+    raise SettingError(f"{where} has no write key: put it into the password field, which is labelled Write key")
+
+
+def _oauth(extra: Mapping[str, Any], server: str, where: str) -> OAuth | None:
+    found = [name for name in OAUTH_FIELDS if extra.get(name)]
+    if not found:
+        return None
+    if missing := [name for name in OAUTH_FIELDS if name not in found]:
+        raise SettingError(f"{where}: {', '.join(found)} without {', '.join(missing)}: OAuth needs all three")
+    return OAuth(server, *(str(extra[name]) for name in OAUTH_FIELDS))
+
+
 def _write_key(key: Any, where: str) -> str:
-    if not key:
-        raise SettingError(f"{where} has no write key: put it into the password field, which is labelled Write key")
     if not isinstance(key, str) or not key.isascii() or key != "".join(key.split()):
         raise SettingError(f"{where}: the write key has blanks or unusual characters in it: copy it again from Segment")
     return key
