@@ -85,6 +85,9 @@ class CompiledCall:
             if (content := getattr(call, name, None)) is not None:
                 self._objects.append((name, compiler.object(name, content)))
         self._checks = [rule for rule in self._rules() if rule not in self._settled(call)]
+        self.wide = 0
+        if any(_may_be_wide(getattr(call, name, None), columns) for name in ("traits", "properties")):
+            self._checks.append(self._count_wide)
 
     def message(self, row: Row) -> Message:
         """Return the row's message, without an id of ours.
@@ -103,6 +106,9 @@ class CompiledCall:
         for check in self._checks:
             check(message)
         return message
+
+    def _count_wide(self, message: Message) -> None:
+        self.wide += messages.is_wide(message)
 
     def column(self, field: str) -> str | None:
         """Return the column that a field of the message was made from, as far as one can be named."""
@@ -149,13 +155,16 @@ class WrittenMessages:
 
     def __init__(self, options: Options) -> None:
         self._zone = options.zone
+        self.wide = 0
 
     def message(self, row: Row) -> Message:
         """Return the message, checked.
 
         :raises Refused: if it breaks a rule.
         """
-        return messages.on_the_wire(row[0], self._zone)
+        message = messages.on_the_wire(row[0], self._zone)
+        self.wide += messages.is_wide(message)
+        return message
 
     def column(self, field: str) -> str | None:
         """Return None: a field of the message names itself."""
@@ -292,6 +301,13 @@ def _picker(indexes: list[int]) -> Callable[[Row], Sequence[Any]]:
     if len(indexes) > 1:
         return itemgetter(*indexes)
     return lambda row: [row[index] for index in indexes]
+
+
+def _may_be_wide(content: Fields | None, columns: Columns) -> bool:
+    """Tell whether an object could have more names than Engage takes; hardly any call has to be looked at."""
+    if isinstance(content, AllColumns):
+        return len(columns.names) + len(content.extra) > messages.MAX_NAMES
+    return isinstance(content, (str, Json)) or len(content or ()) > messages.MAX_NAMES
 
 
 def _nested(named: Mapping[str, Any]) -> dict[str, Any]:

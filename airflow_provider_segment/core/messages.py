@@ -33,6 +33,8 @@ SCALARS = (*IDS, "timestamp", "event", "name", "category")
 MAX_EVENT_BYTES = 32_000
 # Documented: "fewer than 100 characters" (HTTP API); Unify drops longer ones silently.
 MAX_MESSAGE_ID = 99
+# Unify silently drops events with more traits or properties (unify/product-limits), other destinations take them.
+MAX_NAMES = 300
 # Unify silently drops events whose groupId is longer (unify/product-limits).
 MAX_GROUP_ID = 500
 
@@ -153,6 +155,14 @@ def name_into_properties(message: Message) -> None:
     names = ("name", "category") if message["type"] == "page" else ("name",)
     if derived := {name: message[name] for name in names if name in message}:
         message["properties"] = derived | (message.get("properties") or {})
+
+
+def is_wide(message: Message) -> bool:
+    """Tell whether a message has more traits or properties than Engage and Unify take.
+
+    :param message: that is valid.
+    """
+    return any(len(message.get(name) or ()) > MAX_NAMES for name in ("traits", "properties"))
 
 
 def written(kind: str, **fields: Any) -> Message:

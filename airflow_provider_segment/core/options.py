@@ -22,6 +22,8 @@ class Options:
         timestamp stops the run.
     :param max_rejected: how many calls may be invalid or rejected before the run fails: a count, or below 1 a share.
     :param max_in_flight: batches that are on their way at once; default 4.
+    :param validate_only: read, map and validate every row, and send nothing.
+    :param preview_path: a local file for the first 100 messages as JSON lines; they are personal data.
     :raises SettingError: if one of them is not what it should be.
     """
 
@@ -30,6 +32,8 @@ class Options:
     timezone: str | None = None
     max_rejected: float = 0
     max_in_flight: int = 4
+    validate_only: bool = False
+    preview_path: str | None = None
 
     def __post_init__(self) -> None:
         _names("key", self.key)
@@ -43,6 +47,10 @@ class Options:
         ):
             raise SettingError(f"max_rejected: expected a count, or a share below 1; found {self.max_rejected!r}")
         positive("max_in_flight", self.max_in_flight)
+        if not isinstance(self.validate_only, bool):
+            raise SettingError(f"validate_only: expected True or False, found {self.validate_only!r}")
+        if self.preview_path is not None and not (isinstance(self.preview_path, str) and self.preview_path):
+            raise SettingError(f"preview_path: expected the path of a file, found {self.preview_path!r}")
 
     @property
     def key_columns(self) -> tuple[str, ...]:

@@ -24,35 +24,55 @@ class Pages:
     source: str
 
 
-def pages_of(rows: Iterable[Mapping[str, Any]], size: int = 2_500) -> Pages:
-    """Return rows that are dicts as pages; a column that a row lacks is null in it.
+def pages_of(rows: Iterable[Any], columns: Sequence[str] | None = None, size: int = 2_500) -> Pages:
+    """Return rows that are dicts, or sequences of a value a column, as pages.
 
-    :param rows: any iterable of dicts; it is read once, a page at a time.
-    :param size: rows a page. The columns are those of the first page.
-    :raises SettingError: if a row is no dict.
-    :raises ColumnError: if a later row has a column that no row of the first page had.
+    :param rows: any iterable; it is read once, a page at a time.
+    :param columns: of rows that are sequences; for dicts they are those of the first page, and a column that a row
+        lacks is null in it.
+    :param size: rows a page.
+    :raises SettingError: if a row is neither.
+    :raises ColumnError: if a later dict has a column that none of the first page had.
     """
+    if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+        raise SettingError(f"rows: expected an iterable of rows, found a {type(rows).__name__}")
     remaining = enumerate(rows, 1)
-    first = _page(remaining, size)
-    columns = list(dict.fromkeys(name for _, row in first for name in row))
-
-    def pages() -> Iterator[Sequence[Sequence[Any]]]:
-        page, known = first, set(columns)
-        while page:
-            for number, row in page:
-                if new := sorted(str(name) for name in row.keys() - known):
-                    raise ColumnError(
-                        f"row {number} has the columns {', '.join(new)}, which the first {size:,} rows lack"
-                    )
-            yield [tuple(row.get(name) for name in columns) for _, row in page]
-            page = _page(remaining, size)
-
-    return Pages(columns, pages(), "rows")
+    first = list(islice(remaining, size))
+    if columns is None:
+        names = list(dict.fromkeys(name for number, row in first for name in _dict(number, row)))
+        known = set(names)
+        return Pages(names, (_from_dicts(page, names, known) for page in _pages(first, remaining, size)), "rows")
+    width = len(columns)
+    return Pages(
+        columns, ([_tuple(n, row, width) for n, row in page] for page in _pages(first, remaining, size)), "rows"
+    )
 
 
-def _page(rows: Iterator[tuple[int, Mapping[str, Any]]], size: int) -> list[tuple[int, Mapping[str, Any]]]:
-    page = list(islice(rows, size))
+def _pages(first: list[Any], remaining: Iterator[Any], size: int) -> Iterator[list[tuple[int, Any]]]:
+    page = first
+    while page:
+        yield page
+        page = list(islice(remaining, size))
+
+
+def _from_dicts(page: list[tuple[int, Any]], names: list[str], known: set[str]) -> list[tuple[Any, ...]]:
     for number, row in page:
-        if not isinstance(row, Mapping):
-            raise SettingError(f"rows: expected dicts, found a {type(row).__name__} as row {number}")
-    return page
+        if new := _dict(number, row).keys() - known:
+            raise ColumnError(
+                f"row {number} has {', '.join(sorted(map(str, new)))}, which no row of the first page has"
+            )
+    return [tuple(row.get(name) for name in names) for _, row in page]
+
+
+def _dict(number: int, row: Any) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise SettingError(f"rows: row {number} is a {type(row).__name__}; expected a dict, or give columns=[...]")
+    return row
+
+
+def _tuple(number: int, row: Any, width: int) -> tuple[Any, ...]:
+    if isinstance(row, (str, bytes, Mapping)) or not isinstance(row, Sequence):
+        raise SettingError(f"rows: row {number} is a {type(row).__name__}; with columns, expected a tuple or a list")
+    if len(row) != width:
+        raise SettingError(f"rows: row {number} has {len(row)} values, and there are {width} columns")
+    return tuple(row)

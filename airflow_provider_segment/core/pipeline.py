@@ -6,8 +6,9 @@
 4. encode    the bytes that are measured and sent            batching.encoder
 5. name      the id that a later try will repeat             message_ids.MessageIds
 6. cut       batches, by bytes and by count                  batching.Batcher
-7. deliver   a batch is posted, again where that may help    delivery, retries, transport
-8. settle    acknowledged, refused, not sent: all counted    report
+7. show      the first messages, for a reader who asks       preview
+8. deliver   a batch is posted, again where that may help    delivery, retries, transport
+9. settle    acknowledged, refused, not sent: all counted    report
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, Wr
 from airflow_provider_segment.core.message_ids import Namespace, Origins
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.core.preview import Preview
 from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.values import ZoneMissing
 
@@ -79,6 +81,7 @@ class _Run:
         self._origins = Origins([columns.index(name, "key") for name in plan.options.key_columns])
         self._routes = [_Route(call, plan) for call in _compiled(columns, plan)]
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
+        self._preview = Preview(plan.options.preview_path)
 
     def send(self, pages: Iterable[Sequence[Row]]) -> None:
         for page in pages:
@@ -122,6 +125,9 @@ class _Run:
         return places, contents
 
     def _post(self, batch: Batch) -> None:
+        self._preview.take(batch.events)
+        if self._plan.options.validate_only:
+            return
         self.settle(self._delivery.make_room())
         self._delivery.submit(batch)
 
@@ -162,6 +168,7 @@ class _Run:
         """Whatever had no other end was not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
+        report.warnings = {r.call.identity: r.call.wide for r in self._routes if r.call.wide}
         report.seconds = round(time.monotonic() - report.started, 3)
 
 

@@ -53,6 +53,7 @@ class Report:
     :param retries: requests that repeated an earlier one.
     :param bytes: bytes of all request bodies.
     :param seconds: how long it took.
+    :param warnings: by call, the accepted or valid messages that Engage and Unify drop for their many names.
     """
 
     rows: int = 0
@@ -70,13 +71,14 @@ class Report:
     retries: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    warnings: dict[str, int] = field(default_factory=dict)
     reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter, repr=False)
     examples: dict[tuple[str, str, str], Rejection] = field(default_factory=dict, repr=False)
     started: float = field(default_factory=time.monotonic, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts as plain data, for XCom."""
-        hidden = ("reasons", "examples", "started")
+        """Return the counts as plain data, for XCom; with warnings where there are any."""
+        hidden = ("reasons", "examples", "started") if self.warnings else ("reasons", "examples", "started", "warnings")
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
 
     def refuse(self, rejection: Rejection) -> None:

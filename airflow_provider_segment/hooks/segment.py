@@ -241,9 +241,10 @@ class SegmentHook(BaseHook):
     @task.in_airflows_terms()
     def sync(
         self,
-        rows: Iterable[Mapping[str, Any]] | Pages,
+        rows: Iterable[Any] | Pages,
         calls: Call | Mapping[str, Any] | Sequence[Call | Mapping[str, Any]],
         *,
+        columns: Sequence[str] | None = None,
         sync_id: str | None = None,
         run_id: str | None = None,
         context: Context | None = None,
@@ -251,23 +252,28 @@ class SegmentHook(BaseHook):
     ) -> Report:
         """Send rows as calls: what SqlToSegmentOperator does, for ``@task`` functions.
 
-        :param rows: any iterable of dicts.
+        :param rows: any iterable of dicts; with ``columns``, of tuples.
         :param calls: each row makes each of them.
+        :param columns: the names of the columns, where the rows are tuples.
         :param sync_id: namespaces the message ids; default ``<dag_id>.<task_id>``.
         :param run_id: a later try with the same run id repeats the message ids; default the task's run, or a random
             one outside a task.
         :param context: the task's context; by default the one that Airflow says is current.
-        :param options: ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``max_in_flight`` as for
-            SqlToSegmentOperator.
+        :param options: ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``max_in_flight``, ``validate_only``,
+            ``preview_path`` as for SqlToSegmentOperator.
         :raises SegmentError: if not all went well; it carries the report.
         """
         here = task.current(context)
         checked, settled = _checked(calls), Options(**options)
-        pages = rows if isinstance(rows, Pages) else pages_of(rows)
+        pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
         namespace = here.namespace(self.write_key, sync_id, run_id)
         self._log_start(pages, checked)
         report = self._run(pages, Plan(checked, namespace, settled, self._progress()), here)
-        self.log.info("Done: %s", report.summary())
+        self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
+        for call, number in report.warnings.items():
+            self.log.warning(
+                "%s: %s messages have more than 300 names; Engage and Unify drop them", call, f"{number:,}"
+            )
         return report
 
     def test_connection(self) -> tuple[bool, str]:

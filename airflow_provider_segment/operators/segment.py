@@ -1,35 +1,48 @@
-"""Operators that make one call, from templated fields."""
+"""Operators that make one call from templated fields, or a call for each row of an upstream task's result."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, XComArg
 
+from airflow_provider_segment.calls import Call, as_calls
 from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.options import Options
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-_COMMON = ("timestamp", "context", "integrations", "message_id")
 _USER = ("user_id", "anonymous_id")
+_COMMON = ("timestamp", "context", "integrations", "message_id", "call", "segment_conn_id")
 
 
-class _OneCall(BaseOperator):
-    """One call, made of the fields that its operator names; all are templated and literal, no columns.
+class _CallOperator(BaseOperator):
+    """One call made of literal, templated fields; or, with ``rows`` and ``call``, a call for each row.
 
     :param timestamp: when it happened: a datetime with its zone, or ISO 8601 text; default the time of arrival.
     :param context: an object as in Segment's spec.
     :param integrations: which destinations, ``{"All": False, "Mixpanel": True}``.
     :param message_id: names the message for Segment's deduplication; by default a retry of the task repeats its id.
-    :param segment_conn_id: a connection of type ``segment``; default ``segment_default``.
-    :raises ValueError: when the DAG is parsed, if the call has no user.
+    :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
+    :param rows: an upstream task's result, such as ``extract.output``: dicts, or tuples with ``columns``. It is no
+        template field, since Airflow stores those in its database.
+    :param call: what each row makes, from ``airflow_provider_segment.calls`` or as a plain dict (templated).
+    :param columns: the names of the columns, where the rows are tuples.
+    :param key: with rows, as for SqlToSegmentOperator; so are ``nulls``, ``timezone`` and ``max_rejected``.
+    :param nulls: "send" (default) or "omit".
+    :param timezone: the zone of timestamps that carry none.
+    :param max_rejected: how many calls may be refused: a count, or below 1 a share.
+    :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
     kind: ClassVar[str] = ""
+    fields: ClassVar[tuple[str, ...]] = ()
+    needed: ClassVar[tuple[str, ...]] = ()
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("traits", "properties", "context", "integrations"), "json"
+        ("traits", "properties", "context", "integrations", "call"), "json"
     )
     ui_color = "#d9f2e6"
 
@@ -41,6 +54,13 @@ class _OneCall(BaseOperator):
         integrations: Mapping[str, Any] | None = None,
         message_id: str | None = None,
         segment_conn_id: str = "segment_default",
+        rows: Any = None,
+        call: Call | Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+        key: str | Sequence[str] | None = None,
+        nulls: str = "send",
+        timezone: str | None = None,
+        max_rejected: float = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -49,105 +69,252 @@ class _OneCall(BaseOperator):
         self.integrations = integrations
         self.message_id = message_id
         self.segment_conn_id = segment_conn_id
+        self.rows = rows
+        self.call = None if call is None else as_calls(call)[0].as_dict()
+        self.columns = None if columns is None else list(columns)
+        self.options = Options(key, nulls, timezone, max_rejected)
+        if rows is not None:
+            XComArg.apply_upstream_relationship(self, rows)
 
-    def execute(self, context: Context) -> None:
-        """Make the call, and fail if it was not accepted.
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make the call, or the calls, and return the report; fail if not all were accepted.
 
         :param context: of the task.
         """
         from airflow_provider_segment.core.messages import written
         from airflow_provider_segment.hooks.segment import SegmentHook
 
-        fields = {name: getattr(self, name) for name in self.template_fields if name != "segment_conn_id"}
-        SegmentHook(self.segment_conn_id).send([written(self.kind, **fields)], context=context)
+        hook = SegmentHook(self.segment_conn_id)
+        if self.call is None:
+            fields = {name: getattr(self, name) for name in (*self.fields, *_COMMON[:4])}
+            return hook.send([written(self.kind, **fields)], context=context).as_dict()
+        rows = self.rows.resolve(context) if isinstance(self.rows, XComArg) else self.rows
+        sync_id = f"{self.dag_id}.{self.task_id}"
+        report = hook.sync(
+            rows, self.call, columns=self.columns, sync_id=sync_id, context=context, **asdict(self.options)
+        )
+        return report.as_dict()
 
-    def _check_user(self, *ids: Any) -> None:
-        if all(value is None for value in ids):
-            raise SettingError(
-                f"{type(self).__name__} needs user_id=... or anonymous_id=...; Segment drops it otherwise"
-            )
+    def _check(self) -> None:
+        """Check that there is either one message or many, and what the call's type needs."""
+        name = type(self).__name__
+        given = [field for field in (*self.fields, *_COMMON[:4]) if getattr(self, field) is not None]
+        if (self.rows is None) != (self.call is None):
+            raise SettingError(f"{name}: rows=... and call=... go together: the rows, and what each of them makes")
+        if self.call is not None:
+            if given:
+                raise SettingError(f"{name}: with rows, {', '.join(given)} belong into call=...")
+            if self.call["call"] != self.kind:
+                raise SettingError(f"{name}: call: expected a {self.kind} call, found {self.call['call']}")
+            return
+        if missing := [field for field in self.needed if field not in given]:
+            raise SettingError(f"{name} needs {' and '.join(missing)}")
+        if "anonymous_id" in self.fields and not {"user_id", "anonymous_id"} & set(given):
+            raise SettingError(f"{name} needs user_id=... or anonymous_id=...; Segment drops the call otherwise")
 
 
-class SegmentIdentifyOperator(_OneCall):
+class SegmentIdentifyOperator(_CallOperator):
     """Say who a user is.
 
     :param user_id: the user's id in your database (templated).
     :param anonymous_id: an id for a user whose id is not known; one of the two is needed (templated).
     :param traits: what is known of the user (templated).
-
-    The common parameters are ``timestamp``, ``context``, ``integrations``, ``message_id`` and ``segment_conn_id``.
+    :param kwargs: ``timestamp``, ``context``, ``integrations``, ``message_id``, ``segment_conn_id``; or ``rows`` and
+        ``call``, with ``columns``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, for a call a row.
+    :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
     kind = "identify"
-    template_fields: Sequence[str] = (*_USER, "traits", *_COMMON, "segment_conn_id")
+    fields = (*_USER, "traits")
+    template_fields: Sequence[str] = (*fields, *_COMMON)
 
     def __init__(
         self, *, user_id: Any = None, anonymous_id: Any = None, traits: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self._check_user(user_id, anonymous_id)
         self.user_id = user_id
         self.anonymous_id = anonymous_id
         self.traits = traits
+        self._check()
 
 
-class SegmentTrackOperator(_OneCall):
+class SegmentTrackOperator(_CallOperator):
     """Say what a user did.
 
     :param event: the event's name (templated).
     :param user_id: the user's id (templated).
     :param anonymous_id: an anonymous id; one of the two is needed (templated).
     :param properties: what is known of the event (templated).
-
-    The common parameters are those of :class:`SegmentIdentifyOperator`.
+    :param kwargs: as for :class:`SegmentIdentifyOperator`.
+    :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
     kind = "track"
-    template_fields: Sequence[str] = ("event", *_USER, "properties", *_COMMON, "segment_conn_id")
+    fields = ("event", *_USER, "properties")
+    needed = ("event",)
+    template_fields: Sequence[str] = (*fields, *_COMMON)
 
     def __init__(
         self,
         *,
-        event: str,
+        event: str | None = None,
         user_id: Any = None,
         anonymous_id: Any = None,
         properties: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._check_user(user_id, anonymous_id)
         self.event = event
         self.user_id = user_id
         self.anonymous_id = anonymous_id
         self.properties = properties
+        self._check()
 
 
-class SegmentGroupOperator(_OneCall):
+class SegmentGroupOperator(_CallOperator):
     """Say which group a user belongs to, and what is known of the group.
 
     :param group_id: the group's id (templated).
     :param user_id: the member's id; Segment needs a user even for a group's traits (templated).
     :param anonymous_id: an anonymous id; one of the two is needed (templated).
     :param traits: what is known of the group (templated).
-
-    The common parameters are those of :class:`SegmentIdentifyOperator`.
+    :param kwargs: as for :class:`SegmentIdentifyOperator`.
+    :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
     kind = "group"
-    template_fields: Sequence[str] = ("group_id", *_USER, "traits", *_COMMON, "segment_conn_id")
+    fields = ("group_id", *_USER, "traits")
+    needed = ("group_id",)
+    template_fields: Sequence[str] = (*fields, *_COMMON)
 
     def __init__(
         self,
         *,
-        group_id: Any,
+        group_id: Any = None,
         user_id: Any = None,
         anonymous_id: Any = None,
         traits: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._check_user(user_id, anonymous_id)
         self.group_id = group_id
         self.user_id = user_id
         self.anonymous_id = anonymous_id
         self.traits = traits
+        self._check()
+
+
+class SegmentPageOperator(_CallOperator):
+    """Say which page a user saw.
+
+    :param name: the page's name (templated).
+    :param category: its category (templated).
+    :param user_id: the user's id (templated).
+    :param anonymous_id: an anonymous id; one of the two is needed (templated).
+    :param properties: what is known of the page (templated).
+    :param kwargs: as for :class:`SegmentIdentifyOperator`.
+    :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
+    """
+
+    kind = "page"
+    fields = ("name", "category", *_USER, "properties")
+    template_fields: Sequence[str] = (*fields, *_COMMON)
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        category: str | None = None,
+        user_id: Any = None,
+        anonymous_id: Any = None,
+        properties: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.category = category
+        self.user_id = user_id
+        self.anonymous_id = anonymous_id
+        self.properties = properties
+        self._check()
+
+
+class SegmentScreenOperator(SegmentPageOperator):
+    """Say which screen of an app a user saw.
+
+    :param name: the screen's name (templated).
+    :param category: its category (templated).
+    :param user_id: the user's id (templated).
+    :param anonymous_id: an anonymous id; one of the two is needed (templated).
+    :param properties: what is known of the screen (templated).
+    :param kwargs: as for :class:`SegmentIdentifyOperator`.
+    :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
+    """
+
+    kind = "screen"
+
+
+class SegmentAliasOperator(_CallOperator):
+    """Say that two ids are one user; some destinations cannot undo it, and Unify ignores it.
+
+    :param user_id: the new id (templated).
+    :param previous_id: the old id (templated).
+    :param kwargs: as for :class:`SegmentIdentifyOperator`.
+    :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
+    """
+
+    kind = "alias"
+    fields = ("user_id", "previous_id")
+    needed = fields
+    template_fields: Sequence[str] = (*fields, *_COMMON)
+
+    def __init__(self, *, user_id: Any = None, previous_id: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.user_id = user_id
+        self.previous_id = previous_id
+        self._check()
+
+
+class SegmentApiCallOperator(BaseOperator):
+    """Make one request to Segment's API with the connection's authorisation, and return the answer's JSON.
+
+    :param method: of HTTP, such as "POST" (templated).
+    :param path: taken as it is below scheme and host, such as ``/v1/group``; another host is refused (templated).
+    :param headers: more headers (templated).
+    :param query: of the URL (templated); Airflow has another use for the name ``params``.
+    :param json: the body (templated).
+    :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
+    """
+
+    template_fields: Sequence[str] = ("method", "path", "headers", "query", "json", "segment_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("headers", "query", "json"), "json")
+    ui_color = "#d9f2e6"
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
+        json: Any = None,
+        segment_conn_id: str = "segment_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.query = query
+        self.json = json
+        self.segment_conn_id = segment_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Make the request, and fail if the answer is not 2xx.
+
+        :param context: of the task.
+        """
+        from airflow_provider_segment.hooks.segment import SegmentHook
+
+        hook = SegmentHook(self.segment_conn_id)
+        return hook.api_call(self.method, self.path, headers=self.headers, params=self.query, json=self.json)

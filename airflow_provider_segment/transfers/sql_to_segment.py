@@ -40,10 +40,22 @@ class SqlToSegmentOperator(BaseOperator):
         of all calls; default 0. The good calls are sent in any case.
     :param fetch_size: rows to fetch at a time; default 2,500.
     :param max_in_flight: batches that are on their way to Segment at once; default 4.
+    :param validate_only: read, map and validate every row and send nothing; the report counts the valid calls as
+        ``not_sent``; default False.
+    :param preview_path: a local file for the first 100 messages as JSON lines, readable by its owner only; they hold
+        personal data (templated).
     :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
-    template_fields: Sequence[str] = ("sql", "parameters", "calls", "sync_id", "sql_conn_id", "segment_conn_id")
+    template_fields: Sequence[str] = (
+        "sql",
+        "parameters",
+        "calls",
+        "sync_id",
+        "sql_conn_id",
+        "segment_conn_id",
+        "preview_path",
+    )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "calls": "json"}
     ui_color = "#d9f2e6"
@@ -65,6 +77,8 @@ class SqlToSegmentOperator(BaseOperator):
         max_rejected: float = 0,
         fetch_size: int = 2_500,
         max_in_flight: int = 4,
+        validate_only: bool = False,
+        preview_path: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -79,7 +93,8 @@ class SqlToSegmentOperator(BaseOperator):
         self.segment_conn_id = segment_conn_id
         self.sync_mode = sync_mode
         self.sync_id = sync_id
-        self.options = Options(key, nulls, timezone, max_rejected, max_in_flight)
+        self.preview_path = preview_path
+        self.options = Options(key, nulls, timezone, max_rejected, max_in_flight, validate_only, preview_path)
         self.fetch_size = positive("fetch_size", fetch_size)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -102,5 +117,6 @@ class SqlToSegmentOperator(BaseOperator):
                 fetch_size=self.fetch_size,
             ) as rows:
                 sync_id = self.sync_id or f"{self.dag_id}.{self.task_id}"
-                report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **asdict(self.options))
+                options = asdict(self.options) | {"preview_path": self.preview_path}  # as rendered
+                report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
         return report.as_dict()
