@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -38,7 +39,7 @@ def main() -> int:
     try:
         return to_segment(write_key) if write_key else to_local_segment()
     except subprocess.CalledProcessError as error:
-        print(f"\n{tail(LOG)}\nFAILED: {' '.join(error.cmd[2:])}; all of its output is in {LOG}")
+        print(f"\n{tail(LOG)}\nFAILED: {shlex.join(error.cmd[2:])}; all of its output is in {LOG}")
         return 1
 
 
@@ -94,7 +95,7 @@ def airflow(connection: str, *arguments: str) -> None:
         "AIRFLOW_CONN_SEGMENT_DEFAULT": connection,
         "AIRFLOW_CONN_WAREHOUSE": json.dumps({"conn_type": "sqlite", "host": str(WAREHOUSE)}),
     }
-    print(f"airflow {' '.join(arguments)}  (log: {LOG.relative_to(ROOT)})", flush=True)
+    print(f"airflow {shlex.join(arguments)}  (log: {LOG.relative_to(ROOT)})", flush=True)
     with LOG.open("ab") as log:
         command = [sys.executable, "-m", "airflow", *arguments]
         subprocess.run(command, env=environment, cwd=ROOT, stdout=log, stderr=log, check=True)  # noqa: S603 - our own

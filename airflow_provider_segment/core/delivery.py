@@ -51,6 +51,7 @@ class Pace:
         self._rate = events_per_second
         self._lock = threading.Lock()
         self._next = 0.0
+        self._held_until = 0.0
 
     def wait(self, events: int, stopping: threading.Event) -> None:
         """Wait until some events may go, or until everything stops.
@@ -59,16 +60,19 @@ class Pace:
         :param stopping: is set when the run ends early.
         """
         with self._lock:
-            now = time.monotonic()
-            mine = max(now, self._next)
+            mine = max(time.monotonic(), self._next)
             self._next = mine + (events / self._rate if self._rate else 0.0)
-        if mine > now:
-            stopping.wait(mine - now)
+        # Another sender may be told to wait while this one waits for its turn, so it looks again.
+        while (left := max(mine, self._held_until) - time.monotonic()) > 0 and not stopping.wait(left):
+            pass
 
     def hold(self, seconds: float) -> None:
-        """Let no sender go on before some seconds have passed."""
+        """Let no sender go on before some seconds have passed.
+
+        :param seconds: from now.
+        """
         with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
+            self._held_until = max(self._held_until, time.monotonic() + seconds)
 
 
 class Delivery:
@@ -96,7 +100,8 @@ class Delivery:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        # A request that outlived the grace of a failed run ends by its own time-out; nobody waits for it here.
+        self._pool.shutdown(wait=not self._flying, cancel_futures=True)
         self._transport.close()
 
     def make_room(self) -> list[Outcome]:
@@ -109,9 +114,12 @@ class Delivery:
         """Send a batch on its way."""
         self._flying.add(self._pool.submit(self._deliver, batch))
 
-    def drain(self) -> list[Outcome]:
-        """Wait for all batches that are on their way, and return their outcomes."""
-        wait(self._flying)
+    def drain(self, seconds: float | None = None) -> list[Outcome]:
+        """Wait for the batches that are on their way, and return their outcomes.
+
+        :param seconds: how long to wait; by default until all have ended.
+        """
+        wait(self._flying, seconds)
         return self._ended()
 
     def stop(self) -> None:

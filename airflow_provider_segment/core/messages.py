@@ -146,8 +146,10 @@ def field(name: str, value: Any, zone: dt.tzinfo | None) -> Any:
         return values.to_id(value, name)
     if name == "timestamp":
         return values.timestamp(value, zone)
+    if type(value) is int:
+        return str(value)  # an event or a page may be called 404
     # Empty names are left out: Segment drops a page whose name is empty, and takes one without.
-    return None if value == "" or values.is_missing(value) else value
+    return None if values.is_missing(value) or value == "" else value
 
 
 def name_into_properties(message: Message) -> None:

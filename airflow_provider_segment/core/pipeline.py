@@ -30,6 +30,9 @@ from airflow_provider_segment.core.preview import Preview
 from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.values import ZoneMissing
 
+# Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
+GRACE = 3.0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -65,7 +68,7 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
         run.judge()
     except BaseException as error:
         delivery.stop()
-        run.settle(delivery.drain(), failing=True)
+        run.settle(delivery.drain(GRACE), failing=True)
         if isinstance(error, SegmentError):
             error.report = report
         raise

@@ -47,6 +47,7 @@ class SegmentHook(BaseHook):
     def __init__(self, segment_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.segment_conn_id = segment_conn_id
+        self._stop: Callable[[], None] | None = None
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -276,6 +277,11 @@ class SegmentHook(BaseHook):
             )
         return report
 
+    def stop(self) -> None:
+        """End the run that another thread, or a signal, finds running: nothing more is sent, and it raises."""
+        if self._stop is not None:
+            self._stop()
+
     def test_connection(self) -> tuple[bool, str]:
         """Check what can be checked: the fields, and that the endpoint answers; Segment does not confirm keys."""
         try:
@@ -330,6 +336,7 @@ class SegmentHook(BaseHook):
         settings, report = self.settings, Report()
         policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second)
         with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight) as delivery:
+            self._stop = delivery.stop
             try:
                 sync(rows, plan, delivery, report)
             except BaseException:

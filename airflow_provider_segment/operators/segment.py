@@ -15,6 +15,8 @@ from airflow_provider_segment.core.options import Options
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_segment.hooks.segment import SegmentHook
+
 _USER = ("user_id", "anonymous_id")
 _COMMON = ("timestamp", "context", "integrations", "message_id", "call", "segment_conn_id")
 
@@ -73,6 +75,7 @@ class _CallOperator(BaseOperator):
         self.call = None if call is None else as_calls(call)[0].as_dict()
         self.columns = None if columns is None else list(columns)
         self.options = Options(key, nulls, timezone, max_rejected)
+        self._hook: SegmentHook | None = None
         if rows is not None:
             XComArg.apply_upstream_relationship(self, rows)
 
@@ -84,7 +87,7 @@ class _CallOperator(BaseOperator):
         from airflow_provider_segment.core.messages import written
         from airflow_provider_segment.hooks.segment import SegmentHook
 
-        hook = SegmentHook(self.segment_conn_id)
+        hook = self._hook = SegmentHook(self.segment_conn_id)
         if self.call is None:
             fields = {name: getattr(self, name) for name in (*self.fields, *_COMMON[:4])}
             return hook.send([written(self.kind, **fields)], context=context).as_dict()
@@ -94,6 +97,11 @@ class _CallOperator(BaseOperator):
             rows, self.call, columns=self.columns, sync_id=sync_id, context=context, **asdict(self.options)
         )
         return report.as_dict()
+
+    def on_kill(self) -> None:
+        """Send nothing more: what is on its way is counted, and the task fails with its report."""
+        if self._hook is not None:
+            self._hook.stop()
 
     def _check(self) -> None:
         """Check that there is either one message or many, and what the call's type needs."""

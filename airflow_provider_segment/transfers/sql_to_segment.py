@@ -15,6 +15,8 @@ from airflow_provider_segment.core.options import Options, positive
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_segment.hooks.segment import SegmentHook
+
 SYNC_MODES = ("all",)
 
 
@@ -96,6 +98,7 @@ class SqlToSegmentOperator(BaseOperator):
         self.preview_path = preview_path
         self.options = Options(key, nulls, timezone, max_rejected, max_in_flight, validate_only, preview_path)
         self.fetch_size = positive("fetch_size", fetch_size)
+        self._hook: SegmentHook | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the sync and return its report.
@@ -107,7 +110,7 @@ class SqlToSegmentOperator(BaseOperator):
         from airflow_provider_segment.transfers.query import open_query
 
         with in_airflows_terms():
-            hook = SegmentHook(self.segment_conn_id)
+            hook = self._hook = SegmentHook(self.segment_conn_id)
             hook.get_conn()  # a bad connection fails before the query runs
             with open_query(
                 self.sql_conn_id,
@@ -120,3 +123,8 @@ class SqlToSegmentOperator(BaseOperator):
                 options = asdict(self.options) | {"preview_path": self.preview_path}  # as rendered
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
         return report.as_dict()
+
+    def on_kill(self) -> None:
+        """Send nothing more: what is on its way is counted, and the task fails with its report."""
+        if self._hook is not None:
+            self._hook.stop()

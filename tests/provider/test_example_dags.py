@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import runpy
 import sqlite3
 import sys
@@ -26,11 +25,10 @@ fill = runpy.run_path(str(ROOT / "demo" / "warehouse.py"))["fill"]
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small warehouse behind the connection `warehouse`."""
-    path = tmp_path / "warehouse.db"
+def shop(warehouse: Any) -> Path:
+    """The demo's data, only less of it, behind the connection `warehouse`."""
+    path: Path = warehouse.path
     fill(path, customers=60, accounts=8, orders=150)
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
     return path
 
 
@@ -56,25 +54,25 @@ def test_single_calls(segment: SegmentServer) -> None:
     assert sent["group"]["traits"] == {"name": "Analytical Engines", "employees": 42}
 
 
-def test_warehouse_is_sent_in_full(segment: SegmentServer, warehouse: Path) -> None:
+def test_warehouse_is_sent_in_full(segment: SegmentServer, shop: Path) -> None:
     """Every customer, every company of a customer and every order arrives, once."""
     run(load("segment_warehouse"), run_conf=ALL_ORDERS)
     expected = {
-        "identify": count(warehouse, "SELECT count(*) FROM customers"),
-        "group": count(warehouse, "SELECT count(account_id) FROM customers"),
-        "track": count(warehouse, "SELECT count(*) FROM orders"),
+        "identify": count(shop, "SELECT count(*) FROM customers"),
+        "group": count(shop, "SELECT count(account_id) FROM customers"),
+        "track": count(shop, "SELECT count(*) FROM orders"),
     }
     assert Counter(message["type"] for message in segment.messages) == expected
     assert segment.dropped == []
     assert segment.duplicates == []
 
 
-def test_warehouse_rows_become_messages(segment: SegmentServer, warehouse: Path) -> None:
+def test_warehouse_rows_become_messages(segment: SegmentServer, shop: Path) -> None:
     """A customer, a company and an order arrive with their own values in Segment's places."""
     run(load("segment_warehouse"), run_conf=ALL_ORDERS)
     sent = segment.messages
 
-    customer = row(warehouse, "SELECT * FROM customers WHERE city IS NULL OR phone IS NULL LIMIT 1")
+    customer = row(shop, "SELECT * FROM customers WHERE city IS NULL OR phone IS NULL LIMIT 1")
     identify = next(m for m in sent if m["type"] == "identify" and m["userId"] == customer["id"])
     assert identify["traits"] == {
         "firstName": customer["first_name"],
@@ -88,14 +86,12 @@ def test_warehouse_rows_become_messages(segment: SegmentServer, warehouse: Path)
         "source": "warehouse",
     }
 
-    company = row(
-        warehouse, "SELECT a.*, c.id AS member FROM accounts a JOIN customers c ON c.account_id = a.id LIMIT 1"
-    )
+    company = row(shop, "SELECT a.*, c.id AS member FROM accounts a JOIN customers c ON c.account_id = a.id LIMIT 1")
     group = next(m for m in sent if m["type"] == "group" and m["userId"] == company["member"])
     assert group["groupId"] == company["id"]
     assert group["traits"] == {name: company[name] for name in ("name", "industry", "employees", "plan", "website")}
 
-    order = row(warehouse, "SELECT * FROM orders WHERE id = 'O0000007'")
+    order = row(shop, "SELECT * FROM orders WHERE id = 'O0000007'")
     track = next(m for m in sent if m["type"] == "track" and m["properties"]["order_id"] == order["id"])
     assert track["event"] == "Order Completed"
     assert track["userId"] == order["customer_id"]
@@ -109,13 +105,13 @@ def test_warehouse_rows_become_messages(segment: SegmentServer, warehouse: Path)
     }
 
 
-def test_warehouse_day_without_orders(segment: SegmentServer, warehouse: Path) -> None:
+def test_warehouse_day_without_orders(segment: SegmentServer, shop: Path) -> None:
     """A run without configuration, and on Airflow 3 without a date, sends no order of another day."""
     dag = load("segment_warehouse")
     no_date = {"logical_date": None} if "run_after" in inspect.signature(dag.test).parameters else {}
     run(dag, **no_date)
     types = Counter(message["type"] for message in segment.messages)
-    assert types["identify"] == count(warehouse, "SELECT count(*) FROM customers")
+    assert types["identify"] == count(shop, "SELECT count(*) FROM customers")
     assert types["track"] == 0
 
 
@@ -136,15 +132,15 @@ def run(dag: DAG, **options: Any) -> None:
     assert dag.test(**options).state == "success"
 
 
-def count(warehouse: Path, query: str) -> int:
+def count(shop: Path, query: str) -> int:
     """Return the one number that a query gives."""
-    with closing(sqlite3.connect(warehouse)) as connection:
+    with closing(sqlite3.connect(shop)) as connection:
         number: int = connection.execute(query).fetchone()[0]
         return number
 
 
-def row(warehouse: Path, query: str) -> dict[str, Any]:
+def row(shop: Path, query: str) -> dict[str, Any]:
     """Return the first row that a query gives, by name."""
-    with closing(sqlite3.connect(warehouse)) as connection:
+    with closing(sqlite3.connect(shop)) as connection:
         connection.row_factory = sqlite3.Row
         return dict(connection.execute(query).fetchone())

