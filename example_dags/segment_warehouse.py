@@ -5,8 +5,9 @@
 - `warehouse`: any database that Airflow has a hook for, with the tables `customers`, `accounts` and `orders`.
 - `segment_default`, type *Segment*: the source's write key.
 
-Customers and companies are sent in full at each run, which Segment takes as updates. Orders are events, which each further run would send again as new ones: a run sends those of the day
-before. To send older ones as well, once, trigger the DAG by hand with the first day in `orders_since`.
+Customers and companies are sent in full at each run, which Segment takes as updates. Orders are events, which each
+further run would send again as new ones: a run sends those of the day before. To send older ones as well, once, trigger
+the DAG by hand with the first day in `orders_since`.
 
 Try it without a warehouse and without Segment: `make demo`.
 """

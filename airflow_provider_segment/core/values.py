@@ -19,7 +19,8 @@ from airflow_provider_segment.core.errors import Refused, SettingError
 UTC = dt.UTC
 # Floats hold every whole number up to here; above it an id could be another customer's.
 LARGEST_EXACT_FLOAT = 2**53
-MAX_DEPTH = 100
+# As deep as orjson goes.
+MAX_DEPTH = 252
 
 
 class ZoneMissing(SettingError):
@@ -38,8 +39,6 @@ def to_json(value: Any, zone: dt.tzinfo | None, path: str = "", depth: int = 0) 
     """
     if value is None or value is True or value is False:
         return value
-    if depth > MAX_DEPTH:
-        raise Refused("nested_too_deep", f"expected at most {MAX_DEPTH} levels of objects and lists", path)
     if isinstance(value, Enum):
         return to_json(value.value, zone, path, depth + 1)
     if isinstance(value, str):
@@ -48,6 +47,8 @@ def to_json(value: Any, zone: dt.tzinfo | None, path: str = "", depth: int = 0) 
         return int(value) if -(2**63) <= value < 2**64 else orjson.Fragment(str(int(value)))
     if isinstance(value, float):
         return _finite(float(value), path)
+    if depth > MAX_DEPTH:
+        raise Refused("nested_too_deep", f"expected at most {MAX_DEPTH} levels of objects and lists", path)
     if isinstance(value, Mapping):
         return {_name(k, path): to_json(v, zone, f"{path}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -194,7 +195,7 @@ def _name(key: Any, path: str) -> str:
         return _text(key, path)
     if isinstance(key, (int, UUID)) and not isinstance(key, bool):
         return str(key)
-    raise Refused("name_not_string", f"found {_article(key)} as a name in an object; expected text", path)
+    raise Refused("name_not_text", f"found {_article(key)} as a name in an object; expected text", path)
 
 
 def _seconds(value: dt.timedelta) -> int | float:
