@@ -113,7 +113,9 @@ class CompiledCall:
     def column(self, field: str) -> str | None:
         """Return the column that a field of the message was made from, as far as one can be named."""
         known = self._compiler.origins
-        return next((known[name] for name in sorted(known, key=len, reverse=True) if field.startswith(name)), None)
+        while field and field not in known:  # the value may stand deep in an object that the column holds
+            field = field[: max(field.rfind("."), field.rfind("["), 0)]
+        return known.get(field)
 
     def _add_scalar(self, compiler: _Compiler, name: str, source: Source) -> None:
         wire = messages.WIRE.get(name, name)
@@ -127,6 +129,8 @@ class CompiledCall:
             raise SettingError(f"{self.identity}: {name}=Constant(...): {refused.reason}") from None
         if value is not None:
             self._fixed[wire] = value
+        elif name not in ("name", "category", "timestamp"):
+            raise SettingError(f"{self.identity}: {name}=Constant(...) is empty")
 
     def _rules(self) -> tuple[Rule, ...]:
         derived: tuple[Rule, ...] = (messages.name_into_properties,) if self.type in ("page", "screen") else ()
@@ -191,7 +195,7 @@ class _Compiler:
             value = get(row)
             if type(value) is str and value and not value.isspace():  # nearly all ids; the rest take the long way
                 return value
-            return field(wire, value, zone)
+            return str(value) if type(value) is int else field(wire, value, zone)
 
         return read
 
@@ -226,8 +230,8 @@ class _Compiler:
                 made[name] = read(row)
             return made
 
-        def make_without_nulls(row: Row) -> dict[str, Any]:
-            return {name: value for name, value in make(row).items() if not values.is_missing(value) and value != {}}
+        def make_without_nulls(row: Row) -> dict[str, Any] | None:
+            return {name: value for name, value in make(row).items() if not values.is_missing(value)} or None
 
         return make_without_nulls if omit else make
 

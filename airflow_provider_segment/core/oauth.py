@@ -129,6 +129,7 @@ class OAuthTokens:
             theirs = parsedate_to_datetime(response.headers.get("date", ""))
         except ValueError:
             return False
+        theirs = theirs.replace(tzinfo=theirs.tzinfo or dt.UTC)
         before, self._skew = self._skew, (theirs - dt.datetime.now(dt.UTC)).total_seconds()
         return abs(self._skew - before) > _BACK
 

@@ -148,7 +148,9 @@ def _calmly(call: Any, what: str) -> Any:
 def _described(error: Exception) -> str:
     """Name a driver's error: class and SQLSTATE, and its text where that can only quote the query."""
     state = next((code for name in ("sqlstate", "pgcode") if (code := getattr(error, name, None))), "")
-    named = f"{type(error).__module__}.{type(error).__name__}" + (f", SQLSTATE {state}" if state else "")
+    number = next((part for part in error.args[:1] if isinstance(part, int)), None)  # MySQL's and others' own
+    named = f"{type(error).__module__}.{type(error).__name__}"
+    named += f", SQLSTATE {state}" if state else f", error {number}" if number is not None else ""
     if state == "0A000":
         return f"{named}; if the query changes data, {_PLAIN_SWITCH}"
     text = ""
