@@ -58,7 +58,9 @@ class AllColumns:
     extra: Mapping[str, Tree] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = [self.exclude] if isinstance(self.exclude, str) else sorted(self.exclude)
+        if not isinstance(self.exclude, Iterable):
+            raise ValueError(f"AllColumns(exclude=...): expected a list of columns, found {_found(self.exclude)}")
+        names = [self.exclude] if isinstance(self.exclude, str) else list(self.exclude)
         for name in names:
             _check_column(name, "AllColumns(exclude=...)")
         if self.rename not in RENAMES:
@@ -66,7 +68,7 @@ class AllColumns:
         extra = _fields(self.extra, "AllColumns(extra=...)")
         if not isinstance(extra, dict):
             raise ValueError(f"AllColumns(extra=...): expected a dict of names, found {_found(self.extra)}")
-        object.__setattr__(self, "exclude", names)
+        object.__setattr__(self, "exclude", sorted(names))
         object.__setattr__(self, "extra", extra)
 
 
@@ -108,6 +110,8 @@ class Call:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value is None and field.default is not None:
+                raise ValueError(f"{type(self).__name__}({field.name}=...): it is needed, found None")
             if value is not None:
                 object.__setattr__(self, field.name, self._checked(field.name, value))
         self._check()
@@ -304,7 +308,7 @@ def _as_call(call: Any, where: str) -> Call:
         raise ValueError(f"{where}: expected Identify(...), Track(...) ... or a dict, found {_found(call)}")
     settings = dict(call)
     name = settings.pop("call", None)
-    if name not in TYPES:
+    if not isinstance(name, str) or name not in TYPES:
         raise ValueError(f"{where}: expected 'call' to be one of {', '.join(TYPES)}; found {name!r}")
     kind = TYPES[name]
     known = {field.name for field in dataclasses.fields(kind)}
@@ -352,8 +356,12 @@ def _fields(value: Any, where: str) -> Fields:
     if isinstance(value, AllColumns):
         return value
     if isinstance(value, Mapping):
-        if set(value) == {"all_columns"} and isinstance(value["all_columns"], Mapping):
-            return AllColumns(**value["all_columns"])
+        if (
+            set(value) == {"all_columns"}
+            and isinstance(inner := value["all_columns"], Mapping)
+            and not _is_marker(inner)
+        ):
+            return _all_columns(value["all_columns"], where)
         if set(value) == {"json"} and isinstance(value["json"], str):
             return Json(value["json"])
         return _named(value, where)
@@ -367,6 +375,13 @@ def _fields(value: Any, where: str) -> Fields:
         source = _source(value, where)
         return source if isinstance(source, Json) else str(source)
     raise ValueError(f"{where}: expected a dict of names, a list of columns or AllColumns(), found {_found(value)}")
+
+
+def _all_columns(settings: Mapping[Any, Any], where: str) -> AllColumns:
+    known = [field.name for field in dataclasses.fields(AllColumns)]
+    if unknown := [str(name) for name in settings if name not in known]:
+        raise ValueError(f"{where}: all_columns knows no {', '.join(unknown)}; it knows {', '.join(known)}")
+    return AllColumns(**settings)
 
 
 def _named(value: Mapping[Any, Any], where: str) -> dict[str, Tree]:
@@ -398,7 +413,7 @@ def _integrations(value: Any, where: str) -> dict[str, Any]:
             raise ValueError(
                 f"{where}: expected True, False or a dict of settings for {name!r}, found {_found(setting)}"
             )
-    return dict(value)
+    return {name: _plain(setting) for name, setting in value.items()}
 
 
 def _when(value: Any, where: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ MAX_EVENTS = 2_500
 
 # Datetimes come to our own rule, since orjson would write one without a zone; so does whatever is not plain data.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS
+_OWN_ID = b'{"messageId":'
 _ID_ROOM = len(b',"messageId":"0123456789abcdef0123456789abcdef"')
 
 
@@ -27,9 +29,8 @@ def encoder(zone: dt.tzinfo | None, *, with_id: bool) -> Callable[[Message], byt
     """Return the function that turns a message into its JSON bytes.
 
     :param zone: the zone of timestamps that carry none.
-    :param with_id: whether the message has its id; otherwise room is kept for one.
+    :param with_id: whether messages may have their own id, as the first of their fields; room is kept for one of ours.
     """
-    limit = MAX_EVENT_BYTES if with_id else MAX_EVENT_BYTES - _ID_ROOM
     dumps, careful = orjson.dumps, values.to_json
 
     def default(value: Any) -> Any:
@@ -42,12 +43,20 @@ def encoder(zone: dt.tzinfo | None, *, with_id: bool) -> Callable[[Message], byt
                 _refuse_non_finite(message)  # orjson writes NaN as null without a word
         except orjson.JSONEncodeError:
             encoded = dumps(_carefully(message, zone))  # the slow way knows which value it was
-        if len(encoded) > limit:
-            reason = f"found {len(encoded):,} bytes; Segment drops events above {MAX_EVENT_BYTES:,}"
-            raise Refused("message_too_large", reason)
-        return encoded
+        size = len(encoded) + (0 if with_id and has_own_id(encoded) else _ID_ROOM)
+        if size > MAX_EVENT_BYTES:
+            raise Refused("message_too_large", f"found {size:,} bytes; Segment drops events above {MAX_EVENT_BYTES:,}")
+        return b"%b" % encoded  # orjson keeps 4 KB for each result, however short; a copy is as long as it is
 
     return encode
+
+
+def has_own_id(encoded: bytes) -> bool:
+    """Tell whether a message's bytes have an id that we did not make.
+
+    :param encoded: by encoder().
+    """
+    return encoded.startswith(_OWN_ID)
 
 
 def with_id(encoded: bytes, message_id: str) -> bytes:
@@ -57,11 +66,12 @@ def with_id(encoded: bytes, message_id: str) -> bytes:
 
 @dataclass(slots=True)
 class Batch:
-    """The events of one request, with the rows and calls that they came from, in parallel lists."""
+    """The events of one request, with the rows, calls and keys that they came from, in parallel lists."""
 
     events: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
     size: int = 0
 
     def __len__(self) -> int:
@@ -80,22 +90,27 @@ class Batcher:
         self._max_events = max_events
         self._batch = Batch()
 
-    def add(self, call: str, rows: Sequence[int], events: Sequence[bytes]) -> Iterator[Batch]:
+    def add(
+        self, call: str, rows: Sequence[int], events: Sequence[bytes], keys: Sequence[bytes | None] | None = None
+    ) -> Iterator[Batch]:
         """Take the events of one call, and yield the batches that are full.
 
         :param call: the call's identity.
         :param rows: the number of the row of each event.
         :param events: encoded, with their ids.
+        :param keys: of the rows, where the sync has a key.
         """
+        keys = keys or [None] * len(events)
         start, size, room = 0, self._batch.size, self._max_events - len(self._batch)
         for position, event in enumerate(events):
             grown = size + len(event) + 1
             if grown > self._max_bytes or position - start >= room:
-                yield self._fill(call, rows, events, start, position, size)
+                part = slice(start, position)
+                yield self._fill(call, rows[part], events[part], keys[part], size)
                 self._batch = Batch()
                 start, grown, room = position, len(event) + 1, self._max_events
             size = grown
-        self._fill(call, rows, events, start, len(events), size)
+        self._fill(call, rows[start:], events[start:], keys[start:], size)
 
     def rest(self) -> Iterator[Batch]:
         """Yield the last batch, if anything is left."""
@@ -103,11 +118,14 @@ class Batcher:
             yield self._batch
         self._batch = Batch()
 
-    def _fill(self, call: str, rows: Sequence[int], events: Sequence[bytes], start: int, end: int, size: int) -> Batch:
+    def _fill(
+        self, call: str, rows: Sequence[int], events: Sequence[bytes], keys: Sequence[bytes | None], size: int
+    ) -> Batch:
         batch = self._batch
-        batch.events += events[start:end]
-        batch.rows += rows[start:end]
-        batch.calls += [call] * (end - start)
+        batch.events += events
+        batch.rows += rows
+        batch.calls += [call] * len(events)
+        batch.keys += keys
         batch.size = size
         return batch
 
@@ -119,7 +137,8 @@ def _carefully(message: Message, zone: dt.tzinfo | None) -> Message:
 def _refuse_non_finite(value: Any) -> None:
     """Find floats that JSON does not know; the slow way then names the first."""
     parts = value.values() if isinstance(value, dict) else value
-    for part in parts:
+    for found in parts:
+        part = found.value if isinstance(found, Enum) else found
         if isinstance(part, float):
             if not math.isfinite(part):
                 raise orjson.JSONEncodeError("not finite")

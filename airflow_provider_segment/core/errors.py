@@ -6,6 +6,7 @@ SegmentError
 ├── CredentialsError   mend the write key
 ├── EndpointError      mend the connection's host: what answers there is not Segment's Tracking API
 ├── SourceError        look at the source database: the query failed
+├── RejectsError       make room for the file of rejects
 ├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
 └── NotSentError       try again: calls were not sent for a reason that may pass
 
@@ -50,6 +51,12 @@ class EndpointError(SegmentError):
 
 class SourceError(SegmentError):
     """The source database failed; its own words are left out, because they may quote a row."""
+
+    retry_helps = True
+
+
+class RejectsError(SegmentError):
+    """The file of rejects cannot be written any more; a reject that nobody can read would be lost."""
 
     retry_helps = True
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 import orjson
 
 from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source, Tree
-from airflow_provider_segment.core import messages, values
+from airflow_provider_segment.core import context, messages, values
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
 from airflow_provider_segment.core.messages import Message, Rule
 from airflow_provider_segment.core.options import Options
 
 Row: TypeAlias = Sequence[Any]
 Read: TypeAlias = Callable[[Row], Any]
+
+_LONG_NUMBER = re.compile(r"[0-9.]{16}")
 
 
 class Columns:
@@ -74,6 +78,7 @@ class CompiledCall:
         self.wants = _when(call, columns)
         self._compiler = compiler = _Compiler(call, columns, options)
         self._fixed: Message = {"type": call.type}
+        self._own_id: Read | None = None
         self._scalars: list[tuple[str, Read]] = []
         self._objects: list[tuple[str, Read]] = []
         for name in SCALARS:
@@ -94,7 +99,7 @@ class CompiledCall:
 
         :raises Refused: if it breaks a rule.
         """
-        message = self._fixed.copy()
+        message = self._fixed.copy() if self._own_id is None else self._named(row)
         for name, read in self._scalars:
             value = read(row)
             if value is not None:
@@ -106,6 +111,11 @@ class CompiledCall:
         for check in self._checks:
             check(message)
         return message
+
+    def _named(self, row: Row) -> Message:
+        """Return the beginning of a message with its own id first, where batching looks for it; none is left out."""
+        own = self._own_id(row) if self._own_id else None
+        return {"messageId": own, **self._fixed} if own is not None else self._fixed.copy()
 
     def _count_wide(self, message: Message) -> None:
         self.wide += messages.is_wide(message)
@@ -120,6 +130,9 @@ class CompiledCall:
     def _add_scalar(self, compiler: _Compiler, name: str, source: Source) -> None:
         wire = messages.WIRE.get(name, name)
         read = compiler.scalar(name, wire, source)
+        if name == "message_id":
+            self._own_id = read
+            return
         if not isinstance(source, Constant):
             self._scalars.append((wire, read))
             return
@@ -142,9 +155,9 @@ class CompiledCall:
         by_object: dict[str, Rule] = {
             "traits": messages.traits_are_an_object,
             "properties": messages.properties_are_an_object,
-            "context": messages.context_is_an_object,
         }
         settled |= {rule for name, rule in by_object.items() if not isinstance(getattr(call, name, None), (str, Json))}
+        settled.add(messages.context_is_an_object)  # the readers of a context see to it
         if not self.names_itself:
             settled.add(messages.message_id_is_short)
         return settled
@@ -167,6 +180,8 @@ class WrittenMessages:
         :raises Refused: if it breaks a rule.
         """
         message = messages.on_the_wire(row[0], self._zone)
+        if "messageId" not in message:
+            raise Refused("message_id_not_valid", "found none", "messageId")
         self.wide += messages.is_wide(message)
         return message
 
@@ -205,6 +220,8 @@ class _Compiler:
         omit = self._options.omit_nulls or name == "context"
         if isinstance(content, (str, Json)):
             get = self._source(content, where, name)
+            if known := context.known_at(name):
+                return lambda row: context.typed(get(row), known, name)
             return lambda row: _object_or_none(get(row))
         if isinstance(content, AllColumns):
             tree = self._all_columns(content, where)
@@ -216,12 +233,14 @@ class _Compiler:
 
     def _object(self, tree: Mapping[str, Any], where: str, path: str, *, omit: bool) -> Read:
         """Return the reader of an object: its plain columns in one go, the rest one by one."""
-        plain = {k: self._index(v, f"{where}[{k!r}]", f"{path}.{k}") for k, v in tree.items() if isinstance(v, str)}
-        rest = [
-            (k, self._tree(v, f"{where}[{k!r}]", f"{path}.{k}", omit=omit))
-            for k, v in tree.items()
-            if not isinstance(v, str)
-        ]
+        plain: dict[str, int] = {}
+        rest: list[tuple[str, Read]] = []
+        for name, part in tree.items():
+            place, inner = f"{where}[{name!r}]", f"{path}.{name}"
+            if isinstance(part, str) and context.known_at(inner) is None:
+                plain[name] = self._index(part, place, inner)
+            else:
+                rest.append((name, self._tree(part, place, inner, omit=omit)))
         names, pick = tuple(plain), _picker(list(plain.values()))
 
         def make(row: Row) -> dict[str, Any]:
@@ -230,24 +249,28 @@ class _Compiler:
                 made[name] = read(row)
             return made
 
+        is_nothing = context.says_nothing if path.startswith("context") else values.is_missing
+
         def make_without_nulls(row: Row) -> dict[str, Any] | None:
-            return {name: value for name, value in make(row).items() if not values.is_missing(value)} or None
+            return {name: value for name, value in make(row).items() if not is_nothing(value)} or None
 
         return make_without_nulls if omit else make
 
     def _tree(self, tree: Tree, where: str, path: str, *, omit: bool) -> Read:
         if isinstance(tree, Mapping):
-            return self._object(tree, where, path, omit=omit)
+            return self._object(_nested(tree), where, path, omit=omit)
         if isinstance(tree, list):
             reads = [self._tree(t, f"{where}[{i}]", f"{path}[{i}]", omit=omit) for i, t in enumerate(tree)]
             return lambda row: [read(row) for read in reads]
+        known = context.known_at(path)
         if isinstance(tree, Constant):
             try:
-                value = values.to_json(tree.value, self._options.zone, path)
+                value = context.typed(values.to_json(tree.value, self._options.zone, path), known, path)
             except Refused as refused:
                 raise SettingError(f"{where}=Constant(...): {refused.reason}") from None
             return lambda _: value
-        return self._source(tree, where, path)  # type: ignore[arg-type]  # what is left of a Tree is a Source
+        get = self._source(tree, where, path)  # type: ignore[arg-type]  # what is left of a Tree is a Source
+        return get if known is None else lambda row: context.typed(get(row), known, path)
 
     def _source(self, source: Source, where: str, path: str) -> Read:
         if isinstance(source, Constant):
@@ -288,7 +311,9 @@ def _when(call: Call, columns: Columns) -> Callable[[Row], bool] | None:
 
 
 def _object_or_none(value: Any) -> Any:
-    return None if values.is_missing(value) else dict(value) if isinstance(value, Mapping) else value
+    if values.is_missing(value) or value == "":
+        return None
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _parsed(value: Any, path: str) -> Any:
@@ -296,9 +321,13 @@ def _parsed(value: Any, path: str) -> Any:
     if not isinstance(value, (str, bytes, bytearray, memoryview)):
         return value
     try:
-        return orjson.loads(value)
+        found = orjson.loads(value)
     except orjson.JSONDecodeError:
         raise Refused("json_not_valid", f"found {values.describe(value)} that is not JSON", path) from None
+    # orjson's floats would lose digits of numbers this long, which hardly any text has.
+    if _LONG_NUMBER.search(value if isinstance(value, str) else bytes(value).decode()):
+        return json.loads(value if isinstance(value, str) else bytes(value), parse_float=Decimal)
+    return found
 
 
 def _picker(indexes: list[int]) -> Callable[[Row], Sequence[Any]]:
@@ -350,7 +379,13 @@ def _columns_in(tree: Any) -> Iterator[str]:
 
 
 def _words(name: str) -> list[str]:
-    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^A-Z\W_]+", name)] or [name]
+    """Return the words of a column's name: FIRST_NAME, firstName and first-name have the same two."""
+    spaced = "".join(char if char.isalnum() else " " for char in name)
+    parts = [
+        f" {char}" if char.isupper() and (spaced[i - 1].islower() or spaced[i + 1 : i + 2].islower()) else char
+        for i, char in enumerate(spaced)
+    ]
+    return "".join(parts).lower().split() or [name]
 
 
 def _snake_case(name: str) -> str:

@@ -7,16 +7,18 @@ and how many equal rows came before it in this run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 
-from airflow_provider_segment.core.values import is_missing
+from airflow_provider_segment.core.values import is_missing, is_numpy
 
 ID_BYTES = 16
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+# Datetimes come to our own rule: two sessions may give one point in time in two zones.
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 class Namespace:
@@ -66,20 +68,44 @@ def fingerprint(secret: str) -> str:
 
 
 def _key_bytes(values: list[Any]) -> bytes | None:
-    encoded = orjson.dumps(values, default=_any_value, option=_OPTIONS)
-    return None if b"null" in encoded and None in orjson.loads(encoded) else encoded
+    encoded = _bytes_of(values)
+    # orjson keeps 4 KB for each result, however short; a copy is as long as it is.
+    return None if b"null" in encoded and None in orjson.loads(encoded) else b"%b" % encoded
+
+
+def _bytes_of(content: Any) -> bytes:
+    """Return bytes that are the same for equal values in every process."""
+    try:
+        return orjson.dumps(content, default=_any_value, option=_OPTIONS)
+    except orjson.JSONEncodeError:  # very long integers, half characters, names that are tuples, great depth
+        return orjson.dumps(_spelled(content))
 
 
 def _any_value(value: Any) -> Any:
     """Tell values apart that JSON does not know; a type without a text of its own counts as equal to its likes."""
     if is_missing(value):
         return None
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        return str(value.astimezone(dt.UTC))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).hex()
+    if is_numpy(value):
+        return value.tolist()
     if isinstance(value, (set, frozenset)):
         return sorted(map(str, value))
     text = str(value)
     return type(value).__name__ if " object at 0x" in text else text
+
+
+def _spelled(value: Any, depth: int = 0) -> Any:
+    """Return a value that orjson refuses as texts and lists of them."""
+    if value is None or depth > 200:
+        return None if value is None else type(value).__name__
+    if isinstance(value, Mapping):
+        return [[_spelled(name, depth + 1), _spelled(part, depth + 1)] for name, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [_spelled(part, depth + 1) for part in value]
+    return str(_any_value(value)).encode("utf-8", "backslashreplace").decode()
 
 
 def content_digest(content: Any) -> bytes:
@@ -87,7 +113,7 @@ def content_digest(content: Any) -> bytes:
 
     :param content: of any types; those that JSON does not know are told apart by their text.
     """
-    return blake2b(orjson.dumps(content, default=_any_value, option=_OPTIONS), digest_size=ID_BYTES).digest()
+    return blake2b(_bytes_of(content), digest_size=ID_BYTES).digest()
 
 
 class Origins:

@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from airflow_provider_segment.core import values
+from airflow_provider_segment.core import context, values
 from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.values import describe
 
@@ -73,8 +73,9 @@ def properties_are_an_object(message: Message) -> None:
 
 
 def context_is_an_object(message: Message) -> None:
-    """Context is an object."""
-    _is_object(message, "context")
+    """Context is an object whose parts have the spec's types."""
+    if "context" in message and (typed := context.typed(message.pop("context"), context.CONTEXT, "context")):
+        message["context"] = typed
 
 
 def names_are_text(message: Message) -> None:
@@ -122,13 +123,13 @@ COMMON: tuple[Rule, ...] = (context_is_an_object, message_id_is_short)
 
 
 def validate(message: Message) -> None:
-    """Check a message as it stands on the wire.
+    """Check a message as it stands on the wire, and give the parts of its context their types.
 
     :param message: with its type.
     :raises Refused: for the first rule that it breaks.
     """
     kind = message.get("type")
-    if kind not in RULES:
+    if not isinstance(kind, str) or kind not in RULES:
         raise Refused("type_not_valid", f"expected one of {', '.join(TYPES)}", "type")
     for rule in (*RULES[kind], *COMMON):
         rule(message)
@@ -185,11 +186,14 @@ def on_the_wire(message: Any, zone: dt.tzinfo | None) -> Message:
     """
     if not isinstance(message, Mapping):
         raise Refused("type_not_valid", f"found {describe(message)}; expected a message as a dict")
-    made: Message = {}
-    for name, value in message.items():
+    written = values.to_names(message)
+    made: Message = {"messageId": None}  # first, where batching looks for it
+    for name, value in written.items():
         clean = field(name, value, zone) if name in SCALARS else values.to_json(value, zone, name)
         if clean is not None:
             made[name] = clean
+    if made["messageId"] is None:
+        del made["messageId"]
     validate(made)
     if made["type"] in ("page", "screen"):
         name_into_properties(made)

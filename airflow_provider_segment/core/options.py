@@ -5,6 +5,7 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_segment.core.errors import SettingError
 
@@ -23,6 +24,7 @@ class Options:
     :param max_rejected: how many calls may be invalid or rejected before the run fails: a count, or below 1 a share.
     :param max_in_flight: batches that are on their way at once; default 4.
     :param validate_only: read, map and validate every row, and send nothing.
+    :param rejects_path: a file for the refused calls as JSON lines, local or in an object storage.
     :param preview_path: a local file for the first 100 messages as JSON lines; they are personal data.
     :raises SettingError: if one of them is not what it should be.
     """
@@ -34,23 +36,21 @@ class Options:
     max_in_flight: int = 4
     validate_only: bool = False
     preview_path: str | None = None
+    rejects_path: str | None = None
 
     def __post_init__(self) -> None:
         _names("key", self.key)
         if self.nulls not in NULLS:
             raise SettingError(f"nulls: expected one of {', '.join(NULLS)}; found {self.nulls!r}")
         _zone(self.timezone)
-        if (
-            isinstance(self.max_rejected, bool)
-            or not isinstance(self.max_rejected, (int, float))
-            or self.max_rejected < 0
-        ):
-            raise SettingError(f"max_rejected: expected a count, or a share below 1; found {self.max_rejected!r}")
+        _check_max_rejected(self.max_rejected)
         positive("max_in_flight", self.max_in_flight)
         if not isinstance(self.validate_only, bool):
             raise SettingError(f"validate_only: expected True or False, found {self.validate_only!r}")
-        if self.preview_path is not None and not (isinstance(self.preview_path, str) and self.preview_path):
-            raise SettingError(f"preview_path: expected the path of a file, found {self.preview_path!r}")
+        for name in ("preview_path", "rejects_path"):
+            path = getattr(self, name)
+            if path is not None and not (isinstance(path, str) and path):
+                raise SettingError(f"{name}: expected the path of a file, found {path!r}")
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -80,11 +80,19 @@ def positive(name: str, value: object) -> int:
     return value
 
 
-def _names(setting: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value or ())
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+def _check_max_rejected(value: object) -> None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    is_share = isinstance(value, float) and (0 <= value < 1 or (value.is_integer() and value > 0))
+    if not (is_count or is_share):
+        raise SettingError(f"max_rejected: expected a count, or a share below 1; found {value!r}")
+
+
+def _names(setting: str, value: Any) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else [] if value is None else value
+    is_list = isinstance(names, Sequence) and all(isinstance(name, str) and name for name in names)
+    if not is_list or len(set(names)) < len(names) or (value is not None and not names):
         raise SettingError(f"{setting}: expected a column's name, or a list of different ones; found {value!r}")
-    return names
+    return tuple(names)
 
 
 def _zone(name: str | None) -> zoneinfo.ZoneInfo | None:

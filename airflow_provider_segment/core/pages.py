@@ -14,12 +14,12 @@ from airflow_provider_segment.core.errors import ColumnError, SettingError
 class Pages:
     """Rows, some at a time, so that memory is bounded.
 
-    :param columns: their names.
+    :param columns: their names; None where there are no rows to tell them.
     :param pages: lists of rows; a row is a tuple in the order of the columns.
     :param source: where they come from, for the log.
     """
 
-    columns: Sequence[str]
+    columns: Sequence[str] | None
     pages: Iterable[Sequence[Sequence[Any]]]
     source: str
 
@@ -38,6 +38,8 @@ def pages_of(rows: Iterable[Any], columns: Sequence[str] | None = None, size: in
         raise SettingError(f"rows: expected an iterable of rows, found a {type(rows).__name__}")
     remaining = enumerate(rows, 1)
     first = list(islice(remaining, size))
+    if columns is None and not first:
+        return Pages(None, (), "rows")
     if columns is None:
         names = list(dict.fromkeys(name for number, row in first for name in _dict(number, row)))
         known = set(names)

@@ -8,7 +8,7 @@
 6. cut       batches, by bytes and by count                  batching.Batcher
 7. show      the first messages, for a reader who asks       preview
 8. deliver   a batch is posted, again where that may help    delivery, retries, transport
-9. settle    acknowledged, refused, not sent: all counted    report
+9. settle    acknowledged, refused, not sent: all counted    report, rejects
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import orjson
+
 from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core import batching
 from airflow_provider_segment.core.batching import Batch, Batcher
 from airflow_provider_segment.core.delivery import Delivery, Outcome
-from airflow_provider_segment.core.errors import Refused, RejectedError, SegmentError, SettingError
+from airflow_provider_segment.core.errors import Refused, RejectedError, RejectsError, SegmentError, SettingError
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
+from airflow_provider_segment.core.messages import Message
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.core.preview import Preview
+from airflow_provider_segment.core.rejects import NoRejects, Rejects, line_of
 from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.values import ZoneMissing
 
@@ -41,12 +45,14 @@ class Plan:
     :param calls: each row makes each of them; None where the rows are messages already, of one column.
     :param namespace: where the message ids are unique.
     :param options: how rows become calls.
+    :param rejects: where refused calls are written.
     :param on_progress: is called with the report after each page.
     """
 
     calls: Sequence[Call] | None
     namespace: Namespace
     options: Options = field(default_factory=Options)
+    rejects: Rejects = field(default_factory=NoRejects)
     on_progress: Callable[[Report], None] = lambda _: None
 
 
@@ -59,9 +65,10 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
     :param report: is filled; it is right whatever is raised.
     :raises ColumnError: if the calls and the columns do not fit together; nothing was sent.
     :raises RejectedError: if more calls were refused than the plan allows; all good ones were sent.
-    :raises SegmentError: if the run could not go on; what was posted was waited for and counted.
+    :raises SegmentError: if the run could not go on; requests on their way were waited for,
+        for a few seconds, and counted.
     """
-    run = _Run(Columns(rows.columns), plan, delivery, report)
+    run = _Run(None if rows.columns is None else Columns(rows.columns), plan, delivery, report)
     try:
         run.send(rows.pages)
         run.settle(delivery.drain())
@@ -77,12 +84,15 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
 
 
 class _Run:
-    def __init__(self, columns: Columns, plan: Plan, delivery: Delivery, report: Report) -> None:
+    def __init__(self, columns: Columns | None, plan: Plan, delivery: Delivery, report: Report) -> None:
         self._plan = plan
         self._delivery = delivery
         self._report = report
-        self._origins = Origins([columns.index(name, "key") for name in plan.options.key_columns])
-        self._routes = [_Route(call, plan) for call in _compiled(columns, plan)]
+        self._origins = Origins([columns.index(name, "key") for name in plan.options.key_columns] if columns else [])
+        self._routes = [_Route(call, plan) for call in _compiled(columns, plan)] if columns else []
+        self._rejects = plan.rejects
+        self._broken: RejectsError | None = None
+        self._has_key = bool(plan.options.key_columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(plan.options.preview_path)
 
@@ -101,8 +111,9 @@ class _Run:
         origins = self._origins.of(page)
         for route in self._routes:
             places, contents = self._contents(route, page, origins, first)
-            events = route.named(contents, [origins[place] for place in places])
-            yield from self._batcher.add(route.call.identity, [first + place for place in places], events)
+            mine = [origins[place] for place in places]
+            events, rows = route.named(contents, mine), [first + place for place in places]
+            yield from self._batcher.add(route.call.identity, rows, events, mine if self._has_key else None)
 
     def _contents(
         self, route: _Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
@@ -114,15 +125,17 @@ class _Run:
         places: list[int] = []
         contents: list[bytes] = []
         for place in wanted:
+            made = None
             try:
                 if origins[place] is None:
                     raise Refused(
                         "key_is_null", "found a null in the key; a row without a key cannot be told apart", "key"
                     )
-                contents.append(encode(message(page[place])))
+                made = message(page[place])
+                contents.append(encode(made))
                 places.append(place)
             except Refused as refused:
-                self._report.refuse(route.rejection(first + place, refused))
+                self._refuse(route.rejection(first + place, refused), origins[place], made)
             except ZoneMissing as error:
                 raise route.stopped_by(first + place, error) from None
         return places, contents
@@ -136,11 +149,13 @@ class _Run:
 
     def settle(self, outcomes: Iterable[Outcome], *, failing: bool = False) -> None:
         """Count what became of batches; then say why the run cannot go on, if it cannot."""
-        errors = []
+        errors: list[SegmentError] = []
         for outcome in outcomes:
             self._count(outcome)
             if outcome.error is not None:
                 errors.append(outcome.error)
+        if self._broken is not None:
+            errors.append(self._broken)
         if errors and not failing:
             raise errors[0]
 
@@ -153,9 +168,21 @@ class _Run:
         report.retries += outcome.retries
         report.bytes += outcome.bytes
         for place, answer in outcome.rejected:
+            row, call = batch.rows[place], batch.calls[place]
             reason = answer.message or "Segment gave no reason"
-            code = f"http_{answer.status}"
-            report.refuse(Rejection(batch.rows[place], batch.calls[place], "delivery", "", code, reason, answer.status))
+            rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
+            self._refuse(rejection, batch.keys[place], batch.events[place])
+
+    def _refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
+        """Count a refused call, and write it down where the user asked for it."""
+        self._report.refuse(rejection)
+        named = (
+            dict(zip(self._plan.options.key_columns, orjson.loads(key), strict=True)) if key and self._has_key else None
+        )
+        try:
+            self._rejects.write(line_of(rejection, named, message))
+        except RejectsError as error:
+            self._rejects, self._broken = NoRejects(), error  # settle() raises it, when all that came back is counted
 
     def judge(self) -> None:
         """Say so when too many calls were refused."""
@@ -185,10 +212,11 @@ class _Route:
 
     def named(self, contents: Sequence[bytes], origins: Sequence[bytes | None]) -> Sequence[bytes]:
         """Return the messages with their ids."""
+        make, with_id, is_named = self._make, batching.with_id, batching.has_own_id
+        pairs = zip(contents, origins, strict=True)
         if self.call.names_itself:
-            return contents
-        make, with_id = self._make, batching.with_id
-        return [with_id(content, make(o, content)) for content, o in zip(contents, origins, strict=True) if o]
+            return [c if is_named(c) else with_id(c, make(origin or b"", c)) for c, origin in pairs]
+        return [with_id(content, make(origin or b"", content)) for content, origin in pairs]
 
     def rejection(self, row: int, refused: Refused) -> Rejection:
         """Return a bad row as a value."""

@@ -64,9 +64,9 @@ class RetryPolicy:
 
         :param attempt: tries made so far, from 1.
         :param elapsed: seconds since the first.
-        :param asked: seconds that the server asked for.
+        :param asked: seconds that the server asked for; 0 asks for nothing, and would make a tight loop.
         """
-        if asked is None:
+        if not asked:
             asked = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 30)) * self.jitter()
         return asked if elapsed + asked < self.deadline else None
 
@@ -88,6 +88,6 @@ def _seconds(text: str, now: dt.datetime) -> float | None:
         return float(text)
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (until.replace(tzinfo=until.tzinfo or dt.UTC) - now).total_seconds()

@@ -74,7 +74,7 @@ def _compound(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> Any:
     """Return the value of a type that holds others."""
     if all(hasattr(value, name) for name in ("lower_inc", "upper_inc", "isempty")):
         return _range(value, zone, path, depth)
-    if _is_numpy(value):
+    if is_numpy(value):
         return to_json(_from_numpy(value), zone, path, depth + 1)
     if isinstance(value, (set, frozenset)):
         return sorted((to_json(item, zone, path, depth + 1) for item in value), key=orjson.dumps)
@@ -108,7 +108,7 @@ def timestamp(value: Any, zone: dt.tzinfo | None, path: str = "timestamp") -> st
         return instant(value, zone, path)
     if isinstance(value, dt.date):
         return instant(dt.datetime(value.year, value.month, value.day), zone, path)  # noqa: DTZ001  instant() knows
-    if _is_numpy(value):
+    if is_numpy(value):
         return timestamp(_from_numpy(value), zone, path)
     if not isinstance(value, str):
         raise Refused("timestamp_not_iso8601", f"found a {_type(value)}; expected a timestamp or ISO 8601 text", path)
@@ -127,7 +127,7 @@ def to_id(value: Any, path: str) -> str | None:
     """
     if isinstance(value, Enum):
         value = value.value
-    if _is_numpy(value):
+    if is_numpy(value):
         value = _from_numpy(value)
     if is_missing(value) or value == "":
         return None
@@ -150,6 +150,11 @@ def is_missing(value: Any) -> bool:
 def describe(value: Any) -> str:
     """Return the type and length of a value, which is all that a log may show of it."""
     return f"{_type(value)} of length {len(value)}" if hasattr(value, "__len__") else _type(value)
+
+
+def is_numpy(value: Any) -> bool:
+    """Tell whether it is one of numpy's scalars or arrays, without importing numpy."""
+    return type(value).__module__.partition(".")[0] == "numpy"
 
 
 def _known(zone: dt.tzinfo | None, path: str) -> dt.tzinfo:
@@ -181,13 +186,24 @@ def _finite(value: float, path: str) -> float:
 
 
 def _kind_of_nan(value: float | Decimal) -> str:
-    return "not a number" if math.isnan(value) else "infinite"
+    is_nan = value.is_nan() if isinstance(value, Decimal) else math.isnan(value)  # a signalling NaN is no float
+    return "not a number" if is_nan else "infinite"
 
 
 def _is_whole(value: float | Decimal) -> bool:
-    if not math.isfinite(value) or value != int(value):
-        return False
-    return isinstance(value, Decimal) or abs(value) <= LARGEST_EXACT_FLOAT
+    if isinstance(value, Decimal):
+        return value.is_finite() and value == int(value)
+    return value.is_integer() and abs(value) <= LARGEST_EXACT_FLOAT
+
+
+def to_names(value: Mapping[Any, Any], path: str = "") -> dict[str, Any]:
+    """Return an object with its names as text, and its values as they are.
+
+    :param value: a dict.
+    :param path: where in the message it stands.
+    :raises Refused: if a name is neither text nor a whole number or UUID.
+    """
+    return {_name(key, path): part for key, part in value.items()}
 
 
 def _name(key: Any, path: str) -> str:
@@ -212,10 +228,6 @@ def _range(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> dict[st
     return {"lower": lower, "upper": upper, "bounds": bounds}
 
 
-def _is_numpy(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "numpy"
-
-
 def _from_numpy(value: Any) -> Any:
     """Return numpy's value as Python's."""
     if (kind := type(value).__name__) in ("datetime64", "timedelta64"):
@@ -237,5 +249,7 @@ def _type(value: Any) -> str:
 
 
 def _article(value: Any) -> str:
-    name = _kind_of_nan(value) if isinstance(value, (float, Decimal)) and not math.isfinite(value) else _type(value)
-    return f"a value that is {name}" if name in ("not a number", "infinite") else f"a {name}"
+    is_finite = (
+        value.is_finite() if isinstance(value, Decimal) else not isinstance(value, float) or math.isfinite(value)
+    )
+    return f"a {_type(value)}" if is_finite else f"a value that is {_kind_of_nan(value)}"

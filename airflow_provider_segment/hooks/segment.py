@@ -20,10 +20,12 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages, pages_of
 from airflow_provider_segment.core.pipeline import Plan, sync
 from airflow_provider_segment.core.public_api import fetch_write_key
+from airflow_provider_segment.core.rejects import LocalRejects, NoRejects, Rejects, path_of_try
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.retries import RetryPolicy
 from airflow_provider_segment.core.transport import Transport, reach
 from airflow_provider_segment.hooks import form, task
+from airflow_provider_segment.hooks.object_rejects import ObjectRejects
 from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
 
 if TYPE_CHECKING:
@@ -261,7 +263,7 @@ class SegmentHook(BaseHook):
             one outside a task.
         :param context: the task's context; by default the one that Airflow says is current.
         :param options: ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``max_in_flight``, ``validate_only``,
-            ``preview_path`` as for SqlToSegmentOperator.
+            ``preview_path``, ``rejects_path`` as for SqlToSegmentOperator.
         :raises SegmentError: if not all went well; it carries the report.
         """
         here = task.current(context)
@@ -269,7 +271,13 @@ class SegmentHook(BaseHook):
         pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
         namespace = here.namespace(self.write_key, sync_id, run_id)
         self._log_start(pages, checked)
-        report = self._run(pages, Plan(checked, namespace, settled, self._progress()), here)
+        rejects = _open_rejects(settled.rejects_path, here)
+        try:
+            report = self._run(pages, Plan(checked, namespace, settled, rejects, self._progress()), here)
+        finally:
+            rejects.close()
+        if report.reasons and settled.rejects_path is None:
+            self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
         self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
         for call, number in report.warnings.items():
             self.log.warning(
@@ -378,3 +386,11 @@ def _checked(calls: Any) -> list[Call]:
         return as_calls(calls)
     except ValueError as error:  # the module that a DAG author imports knows nothing of our errors
         raise SettingError(str(error)) from None
+
+
+def _open_rejects(path: str | None, here: task.Here) -> Rejects:
+    """Return where refused calls are written: nowhere, a local file, or an object storage."""
+    if path is None:
+        return NoRejects()
+    own = path_of_try(path, here.try_number, here.ids[3])
+    return ObjectRejects(own) if "://" in own else LocalRejects(own)

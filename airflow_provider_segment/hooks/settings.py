@@ -169,7 +169,9 @@ def _endpoint(host: str, where: str, *, allow_http: bool) -> str:
         raise SettingError(f"{wanted}, without a query or fragment; found {host!r}")
     if url.scheme == "http" and not allow_http and not _is_loopback(url.hostname):
         raise SettingError(f"{where}: {host!r} has no TLS; use https, or set allow_http in the connection's extra")
-    netloc = url.netloc if port else url.netloc.rstrip(":")
+    default_port = {"http": 80, "https": 443}[url.scheme]
+    hostname = f"[{url.hostname}]" if ":" in url.hostname else url.hostname  # lower-case, as urlsplit gives it
+    netloc = hostname if port in (None, default_port) else f"{hostname}:{port}"
     return f"{url.scheme}://{netloc}{url.path.rstrip('/').removesuffix('/v1')}/v1"
 
 
@@ -181,11 +183,19 @@ def _is_loopback(hostname: str) -> bool:
 
 
 def _proxy(proxy: Any, where: str) -> str | None:
-    if proxy is None or (
-        isinstance(proxy, str) and urlsplit(proxy).scheme in ("http", "https") and urlsplit(proxy).netloc
-    ):
+    if proxy is None:
+        return None
+    if isinstance(proxy, str) and _is_url(proxy):
         return proxy
     raise SettingError(f"{where}: expected a URL such as http://proxy.example.com:3128")  # it may hold a password
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname)
 
 
 def _number(value: Any, where: str, *, zero: bool = False) -> float:

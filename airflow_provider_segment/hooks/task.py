@@ -69,7 +69,7 @@ class Here:
         maker = Namespace("messages", *self.ids, fingerprint(write_key)).maker("message")
         seen = _equal_ones.of(self)
         for message in messages:
-            if isinstance(message, Mapping) and message.get("messageId") is None:
+            if isinstance(message, Mapping) and not message.get("messageId"):
                 yield {**message, "messageId": _next_id(message, maker, seen)}
             else:
                 yield message

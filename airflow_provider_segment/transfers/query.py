@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -47,7 +48,9 @@ def open_query(
         pages = _pages(cursor, fetch_size)
         first = next(pages)  # psycopg2 knows the columns of a server-side cursor only after the first fetch
         columns = [column[0] for column in cursor.description]
-        yield Pages(columns, _chained(first, pages), f"{conn_id} ({hook.conn_type}, {kind})")
+        yield Pages(columns, chain((first,), pages), f"{conn_id} ({hook.conn_type}, {kind})")
+        if kind == "plain cursor":
+            _calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
 
 
 def sql_hook(conn_id: str, hook_params: Mapping[str, Any]) -> Any:
@@ -127,12 +130,8 @@ def _pages(cursor: Any, size: int) -> Iterator[Sequence[Sequence[Any]]]:
         read += len(page)
         if not page:
             return
+        del page  # not two pages at once
         page = _calmly(lambda: cursor.fetchmany(size), f"fetching the rows after {read:,}")
-
-
-def _chained(first: Sequence[Any], rest: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-    yield first
-    yield from rest
 
 
 def _calmly(call: Any, what: str) -> Any:

@@ -40,6 +40,9 @@ class SqlToSegmentOperator(BaseOperator):
     :param timezone: the zone of timestamps that carry none, such as "UTC"; without it the first such stops the task.
     :param max_rejected: how many calls may be invalid or rejected before the task fails: a count, or below 1 a share
         of all calls; default 0. The good calls are sent in any case.
+    :param rejects_path: a file for the refused calls as JSON lines, with row number, key, reason and message: personal
+        data. A local path, readable by its owner only, or one of an object storage (in parts of 1,000 lines); later
+        tries and mapped tasks put ``.try2`` and ``.map0`` before the suffix (templated).
     :param fetch_size: rows to fetch at a time; default 2,500.
     :param max_in_flight: batches that are on their way to Segment at once; default 4.
     :param validate_only: read, map and validate every row and send nothing; the report counts the valid calls as
@@ -56,6 +59,7 @@ class SqlToSegmentOperator(BaseOperator):
         "sync_id",
         "sql_conn_id",
         "segment_conn_id",
+        "rejects_path",
         "preview_path",
     )
     template_ext: Sequence[str] = (".sql",)
@@ -76,6 +80,7 @@ class SqlToSegmentOperator(BaseOperator):
         key: str | Sequence[str] | None = None,
         nulls: str = "send",
         timezone: str | None = None,
+        rejects_path: str | None = None,
         max_rejected: float = 0,
         fetch_size: int = 2_500,
         max_in_flight: int = 4,
@@ -95,8 +100,11 @@ class SqlToSegmentOperator(BaseOperator):
         self.segment_conn_id = segment_conn_id
         self.sync_mode = sync_mode
         self.sync_id = sync_id
+        self.rejects_path = rejects_path
         self.preview_path = preview_path
-        self.options = Options(key, nulls, timezone, max_rejected, max_in_flight, validate_only, preview_path)
+        self.options = Options(
+            key, nulls, timezone, max_rejected, max_in_flight, validate_only, preview_path, rejects_path
+        )
         self.fetch_size = positive("fetch_size", fetch_size)
         self._hook: SegmentHook | None = None
 
@@ -120,7 +128,8 @@ class SqlToSegmentOperator(BaseOperator):
                 fetch_size=self.fetch_size,
             ) as rows:
                 sync_id = self.sync_id or f"{self.dag_id}.{self.task_id}"
-                options = asdict(self.options) | {"preview_path": self.preview_path}  # as rendered
+                paths = {"preview_path": self.preview_path, "rejects_path": self.rejects_path}  # as rendered
+                options = asdict(self.options) | paths
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
         return report.as_dict()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,16 +38,20 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SqliteWarehous
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A real PostgreSQL on a unix socket, one for all tests."""
-    server = get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
-    yield PostgresServer(server.get_uri())
-    server.cleanup()
+    # Not below pytest's own directory: run by root, PostgreSQL gets a user of its own, and the start of another pytest
+    # closes that directory to all but root.
+    with tempfile.TemporaryDirectory(prefix="segment-tests-", ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "data")
+        yield PostgresServer(server.get_uri())
+        server.cleanup()
 
 
 @pytest.fixture
-def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresWarehouse:
+def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresWarehouse]:
     """An empty PostgreSQL database behind the connection `postgres`."""
     house = PostgresWarehouse(postgres_server)
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES", house.connection())
-    return house
+    yield house
+    house.drop()

@@ -1,0 +1,72 @@
+"""What the core's tests share: a delivery to a local Segment, and a whole run over rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from airflow_provider_segment.calls import Call, as_calls
+from airflow_provider_segment.core.batching import Batch
+from airflow_provider_segment.core.delivery import Delivery, Pace
+from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.report import Report
+from airflow_provider_segment.core.retries import RetryPolicy
+from airflow_provider_segment.core.transport import Transport
+from airflow_provider_segment.testing import SegmentServer
+
+KEY = "the-write-key-of-the-tests-00000"
+LIBRARY = {"name": "tests", "version": "1.2.3"}
+# Back-offs of a millisecond: the tests wait for answers, not for clocks.
+QUICK = RetryPolicy(deadline=20.0, first_wait=0.001, longest_wait=0.001)
+
+
+def transport_to(server: SegmentServer, **settings: Any) -> Transport:
+    """A transport to a local Segment."""
+    return Transport(f"{server.url}/v1", KEY, **({"library": LIBRARY, "timeout": 10.0} | settings))
+
+
+def delivery_to(
+    server: SegmentServer, policy: RetryPolicy = QUICK, pace: Pace | None = None, max_in_flight: int = 4
+) -> Delivery:
+    """A delivery to a local Segment that does not wait long between tries."""
+    return Delivery(transport_to(server), policy, pace or Pace(), max_in_flight)
+
+
+def event(number: int, **more: Any) -> bytes:
+    """An encoded event that Segment takes."""
+    message = {"type": "identify", "userId": f"u{number}", "messageId": f"m{number}", **more}
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def batch_of(events: Sequence[bytes], first: int = 1) -> Batch:
+    """A batch of events that came from rows numbered from `first`."""
+    return Batch([*events], [*range(first, first + len(events))], ["identify"] * len(events))
+
+
+def run(
+    server: SegmentServer,
+    columns: Sequence[str] | None,
+    pages: Iterable[Sequence[Sequence[Any]]],
+    calls: Call | Sequence[Call] | None,
+    *,
+    namespace: Namespace | None = None,
+    delivery: Delivery | None = None,
+    report: Report | None = None,
+    **options: Any,
+) -> Report:
+    """Send pages of rows as calls, and return the report; errors are raised as they are."""
+    report = report or Report()
+    plan = Plan(None if calls is None else as_calls(calls), namespace or Namespace("sync", "run"), Options(**options))
+    with delivery or delivery_to(server) as way:
+        sync(Pages(columns, pages, "tests"), plan, way, report)
+    return report
+
+
+def adds_up(report: Report) -> bool:
+    """Whether every call that the rows asked for had one end."""
+    ends = report.unchanged + report.invalid + report.accepted + report.rejected + report.not_sent
+    return report.calls == ends and min(report.as_dict().values()) >= 0

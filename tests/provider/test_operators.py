@@ -1,0 +1,133 @@
+"""The operators of one call: templated, checked early, and told apart from a retry by no one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from runs import NO_WAIT, RunDag, new_dag
+
+from airflow_provider_segment.operators.segment import (
+    SegmentGroupOperator,
+    SegmentIdentifyOperator,
+    SegmentTrackOperator,
+)
+from airflow_provider_segment.testing import SegmentServer
+
+COMMON = {
+    "timestamp": "2026-01-31T09:30:00Z",
+    "context": {"dag": "{{ dag.dag_id }}"},
+    "integrations": {"Mixpanel": True},
+    "message_id": "{{ ti.task_id }}-id",
+}
+TEMPLATED: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+    "identify": (
+        SegmentIdentifyOperator,
+        {"user_id": "{{ params.user }}", "traits": {"task": "{{ ti.task_id }}", "tags": ["{{ params.user }}"]}},
+        {"userId": "u7", "traits": {"task": "call", "tags": ["u7"]}},
+    ),
+    "track": (
+        SegmentTrackOperator,
+        {"event": "{{ params.user }} Paid", "anonymous_id": "{{ params.user }}", "properties": {"n": 1, "x": None}},
+        {"event": "u7 Paid", "anonymousId": "u7", "properties": {"n": 1, "x": None}},
+    ),
+    "group": (
+        SegmentGroupOperator,
+        {"group_id": "g{{ params.user }}", "user_id": "{{ params.user }}", "traits": {"a": {"b": "{{ params.user }}"}}},
+        {"groupId": "gu7", "userId": "u7", "traits": {"a": {"b": "u7"}}},
+    ),
+}
+WITHOUT_USER: dict[str, tuple[Any, dict[str, Any]]] = {
+    "identify": (SegmentIdentifyOperator, {"traits": {"plan": "pro"}}),
+    "track": (SegmentTrackOperator, {"event": "Paid"}),
+    "group": (SegmentGroupOperator, {"group_id": "g1"}),
+}
+
+
+@pytest.mark.parametrize("kind", TEMPLATED)
+def test_templated_fields(segment: SegmentServer, run_dag: RunDag, kind: str) -> None:
+    """Jinja in every field is rendered, at any depth, and what is no text keeps its type."""
+    operator, fields, expected = TEMPLATED[kind]
+    with new_dag(params={"user": "u7"}) as dag:
+        operator(task_id="call", **fields, **COMMON)
+    assert run_dag(dag).state == "success"
+    (message,) = segment.messages
+    assert message["type"] == kind
+    assert {name: message[name] for name in expected} == expected
+    assert message["context"]["dag"] == dag.dag_id
+    assert message["timestamp"] == "2026-01-31T09:30:00Z"
+    assert message["integrations"] == {"Mixpanel": True}
+    assert message["messageId"] == "call-id"
+    assert segment.dropped == []
+
+
+def test_templated_connection(segment: SegmentServer, run_dag: RunDag, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection's id is rendered too."""
+    other = {**json.loads(segment.connection), "password": "AnotherSourcesKey000000000000000"}
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(other))
+    with new_dag(params={"source": "other"}) as dag:
+        SegmentIdentifyOperator(task_id="call", user_id="u1", segment_conn_id="{{ params.source }}")
+    assert run_dag(dag).state == "success"
+    assert segment.write_keys == {"AnotherSourcesKey000000000000000"}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_USER)
+def test_no_user(kind: str) -> None:
+    """A call that names no user fails when the DAG is parsed."""
+    operator, fields = WITHOUT_USER[kind]
+    with pytest.raises(ValueError, match=f"^{operator.__name__} needs user_id=... or anonymous_id=..."):
+        operator(task_id="call", **fields)
+
+
+def test_user_that_renders_to_nothing(segment: SegmentServer, run_dag: RunDag) -> None:
+    """A user that Jinja renders to nothing fails the task at once, and nothing is sent."""
+    with new_dag(params={"user": ""}) as dag:
+        SegmentIdentifyOperator(task_id="call", user_id="{{ params.user }}", retries=2, retry_delay=NO_WAIT)
+    assert run_dag(dag).task("call") == ("failed", 1)
+    assert segment.requests == []
+
+
+def test_refused_call_is_not_retried(segment: SegmentServer, run_dag: RunDag) -> None:
+    """A call that Segment refuses fails the task at once, whatever its retries."""
+    segment.refuse(lambda _: True)
+    with new_dag() as dag:
+        SegmentTrackOperator(task_id="call", event="Paid", user_id="u1", retries=2, retry_delay=NO_WAIT)
+    run = run_dag(dag)
+    assert run.state == "failed"
+    assert run.task("call") == ("failed", 1)
+    assert len(segment.requests) == 1
+
+
+def test_retry_repeats_the_id(segment: SegmentServer, run_dag: RunDag, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try whose answer was lost is repeated by the task with the same message id."""
+    impatient = {**json.loads(segment.connection), "extra": {"deadline": 1e-9}}
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", json.dumps(impatient))
+    segment.respond_with(["reset_after"])
+    with new_dag() as dag:
+        SegmentTrackOperator(task_id="call", event="Paid", user_id="u1", retries=2, retry_delay=NO_WAIT)
+    assert run_dag(dag).task("call") == ("success", 2)
+    assert len(segment.messages) == 1
+    assert [message["messageId"] for message in segment.duplicates] == [segment.messages[0]["messageId"]]
+
+
+def test_outage_is_retried(segment: SegmentServer, run_dag: RunDag, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage that outlasts the deadline fails the try, and the task's retry sends the call."""
+    impatient = {**json.loads(segment.connection), "extra": {"deadline": 5}}
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", json.dumps(impatient))
+    segment.respond_with([(503, {"Retry-After": "60"})])
+    with new_dag() as dag:
+        SegmentIdentifyOperator(task_id="call", user_id="u1", retries=1, retry_delay=NO_WAIT)
+    assert run_dag(dag).task("call") == ("success", 2)
+    assert [message["userId"] for message in segment.messages] == ["u1"]
+    assert segment.duplicates == []
+
+
+def test_two_tasks_of_a_run(segment: SegmentServer, run_dag: RunDag) -> None:
+    """The same call in two tasks of a run is two events."""
+    with new_dag() as dag:
+        for name in ("one", "two"):
+            SegmentTrackOperator(task_id=name, event="Paid", user_id="u1")
+    assert run_dag(dag).state == "success"
+    assert len(segment.messages) == 2
+    assert segment.duplicates == []
