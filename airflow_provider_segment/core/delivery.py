@@ -12,7 +12,7 @@ from typing import Self
 
 from airflow_provider_segment.core.batching import MAX_BODY_BYTES, MAX_EVENTS, Batch
 from airflow_provider_segment.core.errors import CredentialsError, EndpointError, NotSentError, SegmentError
-from airflow_provider_segment.core.retries import RetryPolicy, Verdict, asked_wait, judge
+from airflow_provider_segment.core.retries import MAX_ASKED_WAIT, RetryPolicy, Verdict, asked_wait, judge
 from airflow_provider_segment.core.transport import Response, Transport
 
 
@@ -91,6 +91,10 @@ class Delivery:
         self._policy = policy
         self._pace = pace
         self._max_in_flight = max_in_flight
+        # A batch has its deadline; after it one request may still wait for its turn, its answer and a last token.
+        self._patience = policy.deadline + MAX_ASKED_WAIT + 4 * transport.timeout
+        # Connecting and reading, each within the time-out; then a moment for the thread to say so.
+        self.longest_request = 2 * transport.timeout + 1.0
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(max_in_flight, thread_name_prefix="segment")
         self._flying: set[Future[Outcome]] = set()
@@ -105,9 +109,12 @@ class Delivery:
         self._transport.close()
 
     def make_room(self) -> list[Outcome]:
-        """Return the outcomes of batches that have ended; waits while too many are on their way."""
-        if len(self._flying) >= self._max_in_flight:
-            wait(self._flying, return_when=FIRST_COMPLETED)
+        """Return the outcomes of batches that have ended; waits while too many are on their way.
+
+        :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte.
+        """
+        if len(self._flying) >= self._max_in_flight and not wait(self._flying, self._patience, FIRST_COMPLETED).done:
+            raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
         return self._ended()
 
     def submit(self, batch: Batch) -> None:
@@ -117,10 +124,17 @@ class Delivery:
     def drain(self, seconds: float | None = None) -> list[Outcome]:
         """Wait for the batches that are on their way, and return their outcomes.
 
-        :param seconds: how long to wait; by default until all have ended.
+        :param seconds: how long to wait; by default as long as a batch can take.
+        :raises NotSentError: if one does not end in that time.
         """
-        wait(self._flying, seconds)
+        if wait(self._flying, self._patience if seconds is None else seconds).not_done and seconds is None:
+            raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
         return self._ended()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self._stopping.is_set()
 
     def stop(self) -> None:
         """Let requests that were made come back, and make no new ones."""

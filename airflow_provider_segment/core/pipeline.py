@@ -23,7 +23,14 @@ from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core import batching
 from airflow_provider_segment.core.batching import Batch, Batcher
 from airflow_provider_segment.core.delivery import Delivery, Outcome
-from airflow_provider_segment.core.errors import Refused, RejectedError, RejectsError, SegmentError, SettingError
+from airflow_provider_segment.core.errors import (
+    CredentialsError,
+    Refused,
+    RejectedError,
+    RejectsError,
+    SegmentError,
+    SettingError,
+)
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
 from airflow_provider_segment.core.messages import Message
@@ -72,15 +79,17 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
     try:
         run.send(rows.pages)
         run.settle(delivery.drain())
-        run.judge()
     except BaseException as error:
+        # A task that is killed has seconds to end; otherwise requests on their way have the time that they need.
+        in_a_hurry = delivery.is_stopped or not isinstance(error, Exception)
         delivery.stop()
-        run.settle(delivery.drain(GRACE), failing=True)
-        if isinstance(error, SegmentError):
-            error.report = report
-        raise
-    finally:
+        run.settle(delivery.drain(GRACE if in_a_hurry else delivery.longest_request), failing=True)
         run.finish()
+        if isinstance(error, SegmentError):
+            raise run.told(error) from None
+        raise
+    run.finish()
+    run.judge()
 
 
 class _Run:
@@ -162,6 +171,8 @@ class _Run:
     def _count(self, outcome: Outcome) -> None:
         report, batch = self._report, outcome.batch
         accepted = outcome.count()
+        if len(outcome.rejected) == len(batch) > 1 and not report.accepted and outcome.error is None:
+            outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
         report.accepted += accepted
         report.batches += accepted > 0
         report.requests += outcome.requests
@@ -189,10 +200,15 @@ class _Run:
         report, allowed = self._report, self._plan.options.max_rejected
         refused = report.invalid + report.rejected
         if refused > (allowed * report.calls if allowed < 1 else allowed):
-            raise RejectedError(
-                f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}; the "
-                f"{report.accepted:,} good ones were accepted. The commonest reasons:{report.commonest()}"
+            raise self.told(
+                RejectedError(f"{refused:,} of {report.calls:,} calls were refused; max_rejected allows {allowed:g}")
             )
+
+    def told(self, error: SegmentError) -> SegmentError:
+        """Return an error with what had happened until then: the counts and the commonest reasons, never a value."""
+        error.report = self._report
+        error.args = (f"{error}. {self._report.summary()}{self._report.commonest()}",)
+        return error
 
     def finish(self) -> None:
         """Whatever had no other end was not sent."""

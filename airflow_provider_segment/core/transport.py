@@ -85,7 +85,7 @@ class Transport:
     ) -> None:
         self.endpoint = endpoint
         self.write_key = write_key
-        self._timeout = timeout
+        self.timeout = timeout
         self._proxy = proxy
         self._tokens = tokens
         self._local = threading.local()
@@ -137,7 +137,7 @@ class Transport:
                 headers=authorised,
                 params=params,
                 auth=None if token else (self.write_key, ""),
-                timeout=self._timeout,
+                timeout=self.timeout,
                 allow_redirects=False,
                 stream=True,
             ) as answer:
