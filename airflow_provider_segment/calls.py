@@ -8,7 +8,7 @@ that holds JSON text. Every call can also be written as a plain dict, for YAML u
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -78,6 +78,7 @@ Fields: TypeAlias = "Mapping[str, Tree] | Sequence[str] | AllColumns | str | Jso
 
 # What each field may hold: one value of the row, an object built from the row, or a literal setting of the call.
 SCALARS = ("event", "name", "category", "group_id", "user_id", "anonymous_id", "previous_id", "timestamp", "message_id")
+IDS = ("user_id", "anonymous_id", "group_id", "previous_id")
 OBJECTS = ("traits", "properties", "context")
 
 
@@ -144,6 +145,11 @@ class Call:
     def identity(self) -> str:
         """The call's name within its sync."""
         return self.label or self.type
+
+    @property
+    def kinds(self) -> list[str]:
+        """The changes that make this call, with ``sync_mode="changes"``."""
+        return list(self.on_change or (["added"] if self.type == "track" else ["added", "updated"]))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plain form, as YAML would say it."""
@@ -299,6 +305,58 @@ def as_calls(calls: Any) -> list[Call]:
             raise ValueError(f"calls: two are called {call.identity!r}; give each a label=... of its own")
         seen.add(call.identity)
     return checked
+
+
+def columns_of(call: Call) -> Iterator[str]:
+    """Yield the columns that a call uses, those of AllColumns itself aside.
+
+    :param call: as the DAG author said it.
+    """
+    yield from call.when or {}
+    for field in dataclasses.fields(call):
+        if field.name in SCALARS + OBJECTS:
+            yield from _columns_in(getattr(call, field.name))
+
+
+def _columns_in(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, Json):
+        yield tree.column
+    elif isinstance(tree, AllColumns):
+        yield from _columns_in(tree.extra)
+    elif isinstance(tree, Mapping):
+        for part in tree.values():
+            yield from _columns_in(part)
+    elif isinstance(tree, list):
+        for part in tree:
+            yield from _columns_in(part)
+
+
+def check_changes(calls: Sequence[Call], sync_mode: str, key: Sequence[str]) -> None:
+    """Check that calls on "deleted" can be made when the row is gone.
+
+    :param calls: of a sync.
+    :param sync_mode: with "all" there are no changes to make calls on.
+    :param key: the key columns.
+    :raises ValueError: if a call on "deleted" uses more than ids, the key columns and constants.
+    """
+    for call in calls:
+        if sync_mode == "all" and call.on_change is not None:
+            raise ValueError(f"{call.identity}: on_change=...: needs sync_mode='changes'")
+        if "deleted" not in call.kinds:
+            continue
+        if call.when is not None:
+            raise ValueError(f"{call.identity}: when=...: a call on 'deleted' has no row to look at any more")
+        kept = {name.lower() for name in key}
+        kept |= {name.lower() for field in IDS for name in _columns_in(getattr(call, field, None))}
+        if other := [name for name in columns_of(call) if name.lower() not in kept]:
+            raise ValueError(
+                f"{call.identity}: a call on 'deleted' may use its ids, the key columns and constants, since the row "
+                f"is gone; it also uses {', '.join(other)}"
+            )
+        if any(isinstance(getattr(call, field, None), AllColumns) for field in OBJECTS):
+            raise ValueError(f"{call.identity}: AllColumns: a call on 'deleted' has no row to take them from")
 
 
 def _as_call(call: Any, where: str) -> Call:

@@ -66,12 +66,16 @@ def with_id(encoded: bytes, message_id: str) -> bytes:
 
 @dataclass(slots=True)
 class Batch:
-    """The events of one request, with the rows, calls and keys that they came from, in parallel lists."""
+    """The events of one request, with the rows, calls and keys that they came from, in parallel lists.
+
+    :param marks: what to remember of each event when Segment has accepted it, where only changes are sent.
+    """
 
     events: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     keys: list[bytes | None] = field(default_factory=list)
+    marks: list[Any] = field(default_factory=list)
     size: int = 0
 
     def __len__(self) -> int:
@@ -91,7 +95,12 @@ class Batcher:
         self._batch = Batch()
 
     def add(
-        self, call: str, rows: Sequence[int], events: Sequence[bytes], keys: Sequence[bytes | None] | None = None
+        self,
+        call: str,
+        rows: Sequence[int],
+        events: Sequence[bytes],
+        keys: Sequence[bytes | None] | None = None,
+        marks: Sequence[Any] = (),
     ) -> Iterator[Batch]:
         """Take the events of one call, and yield the batches that are full.
 
@@ -99,6 +108,7 @@ class Batcher:
         :param rows: the number of the row of each event.
         :param events: encoded, with their ids.
         :param keys: of the rows, where the sync has a key.
+        :param marks: what to remember of each, where only changes are sent.
         """
         keys = keys or [None] * len(events)
         start, size, room = 0, self._batch.size, self._max_events - len(self._batch)
@@ -106,11 +116,11 @@ class Batcher:
             grown = size + len(event) + 1
             if grown > self._max_bytes or position - start >= room:
                 part = slice(start, position)
-                yield self._fill(call, rows[part], events[part], keys[part], size)
+                yield self._fill(call, rows[part], events[part], keys[part], marks[part], size)
                 self._batch = Batch()
                 start, grown, room = position, len(event) + 1, self._max_events
             size = grown
-        self._fill(call, rows[start:], events[start:], keys[start:], size)
+        self._fill(call, rows[start:], events[start:], keys[start:], marks[start:], size)
 
     def rest(self) -> Iterator[Batch]:
         """Yield the last batch, if anything is left."""
@@ -119,13 +129,20 @@ class Batcher:
         self._batch = Batch()
 
     def _fill(
-        self, call: str, rows: Sequence[int], events: Sequence[bytes], keys: Sequence[bytes | None], size: int
+        self,
+        call: str,
+        rows: Sequence[int],
+        events: Sequence[bytes],
+        keys: Sequence[bytes | None],
+        marks: Sequence[Any],
+        size: int,
     ) -> Batch:
         batch = self._batch
         batch.events += events
         batch.rows += rows
         batch.calls += [call] * len(events)
         batch.keys += keys
+        batch.marks += marks
         batch.size = size
         return batch
 

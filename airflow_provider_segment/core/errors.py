@@ -5,6 +5,9 @@ SegmentError
 │   └── ColumnError    mend the query or the mapping: a column is missing, doubled or unclear
 ├── CredentialsError   mend the write key
 ├── EndpointError      mend the connection's host: what answers there is not Segment's Tracking API
+├── StateError         look at the state's database: it failed
+│   └── LeaseError     let one run end before another of the same sync begins
+├── DeletionError      mend the query, or raise `max_deleted`: too many keys are gone
 ├── SourceError        look at the source database: the query failed
 ├── RejectsError       make room for the file of rejects
 ├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
@@ -53,6 +56,20 @@ class SourceError(SegmentError):
     """The source database failed; its own words are left out, because they may quote a row."""
 
     retry_helps = True
+
+
+class StateError(SegmentError):
+    """The state's database failed; its own words are left out, because they may quote a row."""
+
+    retry_helps = True
+
+
+class LeaseError(StateError):
+    """Another run of the same sync holds its state."""
+
+
+class DeletionError(SegmentError):
+    """More of the known keys are gone from the query's result than `max_deleted` allows; nothing was deleted."""
 
 
 class RejectsError(SegmentError):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 import orjson
 
-from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source, Tree
+from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source, Tree, columns_of
 from airflow_provider_segment.core import context, messages, values
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
 from airflow_provider_segment.core.messages import Message, Rule
@@ -235,7 +234,9 @@ class _Compiler:
         """Return the reader of an object: its plain columns in one go, the rest one by one."""
         plain: dict[str, int] = {}
         rest: list[tuple[str, Read]] = []
-        for name, part in tree.items():
+        # In another order the same names would be another content, and each row of it a billed call.
+        in_order = sorted(tree.items()) if self._options.sync_mode == "changes" else tree.items()
+        for name, part in in_order:
             place, inner = f"{where}[{name!r}]", f"{path}.{name}"
             if isinstance(part, str) and context.known_at(inner) is None:
                 plain[name] = self._index(part, place, inner)
@@ -288,7 +289,7 @@ class _Compiler:
 
     def _all_columns(self, content: AllColumns, where: str) -> dict[str, Any]:
         """Return the columns that the call uses nowhere else, by their new names, and the extra ones."""
-        used = {self._columns.index(c, where) for c in (*_columns_of(self._call), *content.exclude)}
+        used = {self._columns.index(c, where) for c in (*columns_of(self._call), *content.exclude)}
         tree: dict[str, Any] = {}
         for index, column in enumerate(self._columns.names):
             if index not in used:
@@ -353,29 +354,6 @@ def _nested(named: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(parent, {})
         place[name] = _nested(content) if isinstance(content, Mapping) else content
     return tree
-
-
-def _columns_of(call: Call) -> Iterator[str]:
-    """Yield the columns that a call uses, those of AllColumns itself aside."""
-    yield from call.when or {}
-    for field in fields(call):
-        if field.name in (*SCALARS, "traits", "properties", "context"):
-            yield from _columns_in(getattr(call, field.name))
-
-
-def _columns_in(tree: Any) -> Iterator[str]:
-    if isinstance(tree, str):
-        yield tree
-    elif isinstance(tree, Json):
-        yield tree.column
-    elif isinstance(tree, AllColumns):
-        yield from _columns_in(tree.extra)
-    elif isinstance(tree, Mapping):
-        for part in tree.values():
-            yield from _columns_in(part)
-    elif isinstance(tree, list):
-        for part in tree:
-            yield from _columns_in(part)
 
 
 def _words(name: str) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 from airflow_provider_segment.core.errors import SettingError
 
 NULLS = ("send", "omit")
+SYNC_MODES = ("all", "changes")
+FIRST_RUNS = ("send", "baseline")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,13 @@ class Options:
         timestamp stops the run.
     :param max_rejected: how many calls may be invalid or rejected before the run fails: a count, or below 1 a share.
     :param max_in_flight: batches that are on their way at once; default 4.
+    :param sync_mode: "all" (default) or "changes".
+    :param state_conn_id: with "changes": the connection where it is remembered what Segment last accepted ...
+    :param state_schema: ... in this schema of it ...
+    :param state_path: ... or a SQLite file on a local disk; one of the two is needed.
+    :param first_run: with "changes", for each call when it is first seen: "send" (default), or "baseline", which
+        remembers the rows and sends nothing.
+    :param max_deleted: with "changes": the share of the known keys that one run may delete; default 0.5.
     :param validate_only: read, map and validate every row, and send nothing.
     :param rejects_path: a file for the refused calls as JSON lines, local or in an object storage.
     :param preview_path: a local file for the first 100 messages as JSON lines; they are personal data.
@@ -37,20 +46,45 @@ class Options:
     validate_only: bool = False
     preview_path: str | None = None
     rejects_path: str | None = None
+    sync_mode: str = "all"
+    state_conn_id: str | None = None
+    state_schema: str | None = None
+    state_path: str | None = None
+    first_run: str = "send"
+    max_deleted: float = 0.5
 
     def __post_init__(self) -> None:
         _names("key", self.key)
-        if self.nulls not in NULLS:
-            raise SettingError(f"nulls: expected one of {', '.join(NULLS)}; found {self.nulls!r}")
+        for name, allowed in (("nulls", NULLS), ("sync_mode", SYNC_MODES), ("first_run", FIRST_RUNS)):
+            if getattr(self, name) not in allowed:
+                raise SettingError(f"{name}: expected one of {', '.join(allowed)}; found {getattr(self, name)!r}")
         _zone(self.timezone)
         _check_max_rejected(self.max_rejected)
         positive("max_in_flight", self.max_in_flight)
         if not isinstance(self.validate_only, bool):
             raise SettingError(f"validate_only: expected True or False, found {self.validate_only!r}")
-        for name in ("preview_path", "rejects_path"):
-            path = getattr(self, name)
-            if path is not None and not (isinstance(path, str) and path):
-                raise SettingError(f"{name}: expected the path of a file, found {path!r}")
+        for name in ("preview_path", "rejects_path", "state_path", "state_conn_id", "state_schema"):
+            text = getattr(self, name)
+            if text is not None and not (isinstance(text, str) and text):
+                raise SettingError(f"{name}: expected text, found {text!r}")
+        self._check_changes()
+
+    def _check_changes(self) -> None:
+        """Check what only ``sync_mode="changes"`` needs, and that nothing of it is set in vain."""
+        if isinstance(self.max_deleted, bool) or not (
+            isinstance(self.max_deleted, (int, float)) and 0 <= self.max_deleted <= 1
+        ):
+            raise SettingError(f"max_deleted: expected a share from 0 to 1, found {self.max_deleted!r}")
+        if self.sync_mode == "all":
+            if vain := [n for n in ("state_conn_id", "state_schema", "state_path") if getattr(self, n) is not None]:
+                raise SettingError(f"{', '.join(vain)}: is for sync_mode='changes'; sync_mode='all' remembers nothing")
+            return
+        if not self.key_columns:
+            raise SettingError("key: sync_mode='changes' needs the column, or columns, that identify a row")
+        if (self.state_conn_id is None) == (self.state_path is None):
+            raise SettingError("state_path, state_conn_id: sync_mode='changes' needs one of the two to remember in")
+        if self.state_schema is not None and self.state_conn_id is None:
+            raise SettingError("state_schema: is for state_conn_id; a SQLite file has no schemas")
 
     @property
     def key_columns(self) -> tuple[str, ...]:

@@ -4,11 +4,13 @@
 2. tell      what tells the row from the others              message_ids.Origins
 3. map       each call makes its message from the row        mapping.CompiledCall
 4. encode    the bytes that are measured and sent            batching.encoder
-5. name      the id that a later try will repeat             message_ids.MessageIds
-6. cut       batches, by bytes and by count                  batching.Batcher
-7. show      the first messages, for a reader who asks       preview
-8. deliver   a batch is posted, again where that may help    delivery, retries, transport
-9. settle    acknowledged, refused, not sent: all counted    report, rejects
+5. compare   with sync_mode="changes": is it due at all?     changes, state
+6. name      the id that a later try will repeat             message_ids.MessageIds
+7. cut       batches, by bytes and by count                  batching.Batcher
+8. show      the first messages, for a reader who asks       preview
+9. deliver   a batch is posted, again where that may help    delivery, retries, transport
+10. settle   acknowledged, refused, not sent: all counted,   report, rejects
+             and what was accepted is remembered             changes, state
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 import orjson
 
-from airflow_provider_segment.calls import Call
+from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching
 from airflow_provider_segment.core.batching import Batch, Batcher
 from airflow_provider_segment.core.delivery import Delivery, Outcome
@@ -30,6 +34,7 @@ from airflow_provider_segment.core.errors import (
     RejectsError,
     SegmentError,
     SettingError,
+    StateError,
 )
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
@@ -40,6 +45,10 @@ from airflow_provider_segment.core.preview import Preview
 from airflow_provider_segment.core.rejects import NoRejects, Rejects, line_of
 from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.values import ZoneMissing
+
+if TYPE_CHECKING:
+    from airflow_provider_segment.core.changes import Changes
+    from airflow_provider_segment.core.state import State
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
 GRACE = 3.0
@@ -53,6 +62,7 @@ class Plan:
     :param namespace: where the message ids are unique.
     :param options: how rows become calls.
     :param rejects: where refused calls are written.
+    :param state: what Segment last accepted, where only changes are sent.
     :param on_progress: is called with the report after each page.
     """
 
@@ -60,6 +70,7 @@ class Plan:
     namespace: Namespace
     options: Options = field(default_factory=Options)
     rejects: Rejects = field(default_factory=NoRejects)
+    state: State | None = None
     on_progress: Callable[[Report], None] = lambda _: None
 
 
@@ -75,10 +86,9 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
     :raises SegmentError: if the run could not go on; requests on their way were waited for,
         for a few seconds, and counted.
     """
-    run = _Run(None if rows.columns is None else Columns(rows.columns), plan, delivery, report)
+    run = _Run(rows.columns, plan, delivery, report)
     try:
         run.send(rows.pages)
-        run.settle(delivery.drain())
     except BaseException as error:
         # A task that is killed has seconds to end; otherwise requests on their way have the time that they need.
         in_a_hurry = delivery.is_stopped or not isinstance(error, Exception)
@@ -93,14 +103,22 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
 
 
 class _Run:
-    def __init__(self, columns: Columns | None, plan: Plan, delivery: Delivery, report: Report) -> None:
+    def __init__(self, names: Sequence[str] | None, plan: Plan, delivery: Delivery, report: Report) -> None:
         self._plan = plan
         self._delivery = delivery
         self._report = report
-        self._origins = Origins([columns.index(name, "key") for name in plan.options.key_columns] if columns else [])
-        self._routes = [_Route(call, plan) for call in _compiled(columns, plan)] if columns else []
+        calls = None if plan.calls is None else [call for call in plan.calls if call.enabled]
+        key = plan.options.key_columns
+        # Without a row nothing tells the columns; what the calls name will do, since keys that are gone need no row.
+        named = dict.fromkeys([*key, *(name for call in calls or () for name in columns_of(call))])
+        columns = Columns(list(named) if names is None else names)
+        self._origins = Origins([columns.index(name, "key") for name in key])
+        self._changes = _changes(plan, calls or [], columns)
+        self._routes = [_Route(WrittenMessages(plan.options), plan)]
+        if calls is not None:
+            self._routes = [_Route(CompiledCall(call, columns, plan.options), plan) for call in calls]
         self._rejects = plan.rejects
-        self._broken: RejectsError | None = None
+        self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(plan.options.preview_path)
@@ -112,17 +130,41 @@ class _Run:
             self._plan.on_progress(self._report)
         for batch in self._batcher.rest():
             self._post(batch)
+        self.settle(self._delivery.drain())
+        if self._changes is not None:
+            self._send_deletions(self._changes)
+
+    def _send_deletions(self, changes: Changes) -> None:
+        """Make the calls for keys that are gone, now that the query was read to its end and all else was sent."""
+        for identity, due in changes.deletions(partial(self._refuse_change, identity="deleted")):
+            self._report.calls += len(due.rows)
+            for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.marks):
+                self._post(batch)
+        for batch in self._batcher.rest():
+            self._post(batch)
+        self.settle(self._delivery.drain())
+        changes.finish()
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
         """Turn a page of rows into events, call by call, and yield the batches that are full."""
         first = self._report.rows + 1
         self._report.rows += len(page)
         origins = self._origins.of(page)
+        if self._changes is not None:
+            self._changes.read(origins)
         for route in self._routes:
             places, contents = self._contents(route, page, origins, first)
-            mine = [origins[place] for place in places]
-            events, rows = route.named(contents, mine), [first + place for place in places]
-            yield from self._batcher.add(route.call.identity, rows, events, mine if self._has_key else None)
+            mine = [origins[place] or b"" for place in places]
+            rows = [first + place for place in places]
+            if self._changes is None:
+                events = route.named(contents, mine)
+                yield from self._batcher.add(route.call.identity, rows, events, mine if self._has_key else None)
+            else:
+                changed = [page[place] for place in places]
+                refuse = partial(self._refuse_change, identity=route.call.identity)
+                due = self._changes.due(route.call.identity, rows, contents, mine, changed, refuse)
+                self._report.unchanged += due.unchanged
+                yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.marks)
 
     def _contents(
         self, route: _Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
@@ -154,6 +196,8 @@ class _Run:
         if self._plan.options.validate_only:
             return
         self.settle(self._delivery.make_room())
+        if self._changes is not None:
+            self._changes.doubt(batch.marks)
         self._delivery.submit(batch)
 
     def settle(self, outcomes: Iterable[Outcome], *, failing: bool = False) -> None:
@@ -183,6 +227,26 @@ class _Run:
             reason = answer.message or "Segment gave no reason"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             self._refuse(rejection, batch.keys[place], batch.events[place])
+        if self._changes is not None:
+            self._remember(self._changes, outcome)
+
+    def _remember(self, changes: Changes, outcome: Outcome) -> None:
+        """Save what was accepted, now that it is acknowledged, and count it by the kind of the change."""
+        marks = outcome.batch.marks
+        accepted = [mark for part in outcome.accepted for mark in marks[part.start : part.stop]]
+        for mark in accepted:
+            setattr(self._report, mark.kind, getattr(self._report, mark.kind) + 1)
+        try:
+            changes.accepted(accepted)
+        except StateError as error:
+            self._broken = self._broken or error  # the next run sends these again, under the same ids
+        changes.ended(marks)
+
+    def _refuse_change(self, row: int, key: bytes, refused: Refused, *, identity: str) -> None:
+        """Refuse a call that the state, not the mapping, found wrong."""
+        if row == 0:
+            self._report.calls += 1  # no row asked for it: its key is gone
+        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.reason), key, None)
 
     def _refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
         """Count a refused call, and write it down where the user asked for it."""
@@ -193,7 +257,10 @@ class _Run:
         try:
             self._rejects.write(line_of(rejection, named, message))
         except RejectsError as error:
-            self._rejects, self._broken = NoRejects(), error  # settle() raises it, when all that came back is counted
+            self._rejects, self._broken = (
+                NoRejects(),
+                self._broken or error,
+            )  # settle() raises it, when all that came back is counted
 
     def judge(self) -> None:
         """Say so when too many calls were refused."""
@@ -226,13 +293,13 @@ class _Route:
         self.encode = batching.encoder(plan.options.zone, with_id=self.call.names_itself)
         self._make = plan.namespace.maker(self.call.identity).make
 
-    def named(self, contents: Sequence[bytes], origins: Sequence[bytes | None]) -> Sequence[bytes]:
+    def named(self, contents: Sequence[bytes], origins: Sequence[bytes]) -> Sequence[bytes]:
         """Return the messages with their ids."""
         make, with_id, is_named = self._make, batching.with_id, batching.has_own_id
         pairs = zip(contents, origins, strict=True)
         if self.call.names_itself:
-            return [c if is_named(c) else with_id(c, make(origin or b"", c)) for c, origin in pairs]
-        return [with_id(content, make(origin or b"", content)) for content, origin in pairs]
+            return [c if is_named(c) else with_id(c, make(origin, c)) for c, origin in pairs]
+        return [with_id(content, make(origin, content)) for content, origin in pairs]
 
     def rejection(self, row: int, refused: Refused) -> Rejection:
         """Return a bad row as a value."""
@@ -247,7 +314,11 @@ class _Route:
         return SettingError(f"row {row}, {self.call.identity}, {f'column {column}, ' if column else ''}{error}")
 
 
-def _compiled(columns: Columns, plan: Plan) -> Sequence[CompiledCall | WrittenMessages]:
-    if plan.calls is None:
-        return [WrittenMessages(plan.options)]
-    return [CompiledCall(call, columns, plan.options) for call in plan.calls if call.enabled]
+def _changes(plan: Plan, calls: Sequence[Call], columns: Columns) -> Changes | None:
+    if plan.state is None:
+        return None
+    from airflow_provider_segment.core.changes import (
+        Changes,
+    )  # it brings SQLAlchemy, which sync_mode="all" does without
+
+    return Changes(calls, columns, plan.options, plan.state)

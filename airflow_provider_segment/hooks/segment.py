@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_provider_segment import __version__
-from airflow_provider_segment.calls import Call, as_calls
+from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.core.api_call import api_call
 from airflow_provider_segment.core.delivery import Delivery, Pace
 from airflow_provider_segment.core.errors import SegmentError, SettingError
@@ -30,6 +31,8 @@ from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_s
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_segment.core.state import State
 
 PROGRESS_SECONDS = 5.0
 COMMON = ("timestamp", "context", "integrations", "message_id")
@@ -262,20 +265,21 @@ class SegmentHook(BaseHook):
         :param run_id: a later try with the same run id repeats the message ids; default the task's run, or a random
             one outside a task.
         :param context: the task's context; by default the one that Airflow says is current.
-        :param options: ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``max_in_flight``, ``validate_only``,
+        :param options: ``sync_mode``, ``state_conn_id``, ``state_schema``, ``state_path``, ``first_run``,
+            ``max_deleted``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``max_in_flight``, ``validate_only``,
             ``preview_path``, ``rejects_path`` as for SqlToSegmentOperator.
         :raises SegmentError: if not all went well; it carries the report.
         """
         here = task.current(context)
-        checked, settled = _checked(calls), Options(**options)
+        settled = Options(**options)
+        checked = _checked(calls, settled)
         pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
         namespace = here.namespace(self.write_key, sync_id, run_id)
-        self._log_start(pages, checked)
-        rejects = _open_rejects(settled.rejects_path, here)
-        try:
-            report = self._run(pages, Plan(checked, namespace, settled, rejects, self._progress()), here)
-        finally:
-            rejects.close()
+        self._log_start(pages, checked, settled.sync_mode)
+        with ExitStack() as stack:
+            state = stack.enter_context(self._state(settled, here, sync_id)) if settled.sync_mode == "changes" else None
+            rejects = stack.enter_context(closing(_open_rejects(settled.rejects_path, here)))
+            report = self._run(pages, Plan(checked, namespace, settled, rejects, state, self._progress()), here)
         if report.reasons and settled.rejects_path is None:
             self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
         self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
@@ -284,6 +288,33 @@ class SegmentHook(BaseHook):
                 "%s: %s messages have more than 300 names; Engage and Unify drop them", call, f"{number:,}"
             )
         return report
+
+    @task.in_airflows_terms()
+    def reset(
+        self,
+        sync_id: str,
+        keys: Sequence[Any] | None = None,
+        *,
+        state_conn_id: str | None = None,
+        state_schema: str | None = None,
+        state_path: str | None = None,
+    ) -> int:
+        """Forget what Segment last accepted, so that the next run with ``sync_mode="changes"`` sends it again.
+
+        :param sync_id: whose state it is.
+        :param keys: of rows: values, or tuples of them where the key has several columns; None means all, also when the
+            state is about another write key.
+        :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
+        :param state_schema: of the connection.
+        :param state_path: of a SQLite file.
+        :raises SegmentError: if the state cannot be opened, or a run is writing it.
+        """
+        from airflow_provider_segment.hooks.state import reset_state
+
+        if (state_conn_id is None) == (state_path is None):
+            raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
+        where = {"conn_id": state_conn_id, "schema": state_schema, "path": state_path}
+        return reset_state(sync_id, keys, **where)
 
     def stop(self) -> None:
         """End the run that another thread, or a signal, finds running: nothing more is sent, and it raises."""
@@ -353,13 +384,20 @@ class SegmentHook(BaseHook):
                 raise
         return report
 
-    def _log_start(self, rows: Pages, calls: Sequence[Call]) -> None:
+    def _state(self, options: Options, here: task.Here, sync_id: str | None) -> AbstractContextManager[State]:
+        from airflow_provider_segment.hooks.state import open_state  # it brings SQLAlchemy
+
+        where = {"conn_id": options.state_conn_id, "schema": options.state_schema, "path": options.state_path}
+        return open_state(sync_id or here.name, self.write_key, here.holder, **where)
+
+    def _log_start(self, rows: Pages, calls: Sequence[Call], sync_mode: str) -> None:
         limit = self.settings.events_per_second
         self.log.info(
-            "From %s to %s: %s; sync_mode all; %s; Segment bills each call",
+            "From %s to %s: %s; sync_mode %s; %s; Segment bills each call",
             rows.source,
             self.settings.endpoint,
             ", ".join(call.identity if call.enabled else f"{call.identity} (turned off)" for call in calls),
+            sync_mode,
             f"at most {limit:,.0f} events a second" if limit else "no limit of events a second",
         )
 
@@ -381,11 +419,13 @@ class SegmentHook(BaseHook):
         return log
 
 
-def _checked(calls: Any) -> list[Call]:
+def _checked(calls: Any, options: Options) -> list[Call]:
     try:
-        return as_calls(calls)
+        checked = as_calls(calls)
+        check_changes(checked, options.sync_mode, options.key_columns)
     except ValueError as error:  # the module that a DAG author imports knows nothing of our errors
         raise SettingError(str(error)) from None
+    return checked
 
 
 def _open_rejects(path: str | None, here: task.Here) -> Rejects:

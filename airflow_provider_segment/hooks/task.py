@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, get_current_context
 
-from airflow_provider_segment.core.errors import SegmentError
+from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.message_ids import MessageIds, Namespace, content_digest, fingerprint
 from airflow_provider_segment.core.report import Report
 
@@ -50,6 +50,11 @@ class Here:
     def name(self) -> str:
         """The default of a sync's id."""
         return f"{self.ids[0]}.{self.ids[1]}"
+
+    @property
+    def holder(self) -> str:
+        """The name of the run for a state's lease: a later try of the same task has the same."""
+        return "/".join(map(str, self.ids))
 
     def namespace(self, write_key: str, sync_id: str | None = None, run_id: str | None = None) -> Namespace:
         """Return where the message ids of a sync in ``sync_mode="all"`` are unique.
@@ -115,6 +120,19 @@ def current(context: Context | None = None) -> Here:
     map_index, try_number = (getattr(instance, name, None) for name in ("map_index", "try_number"))
     ids = (dag_id, task_id, run_id, map_index if isinstance(map_index, int) else -1)
     return Here(ids, try_number if isinstance(try_number, int) else 0, instance)
+
+
+def own_name(operator: Any, context: Context, sync_mode: str) -> str:
+    """Return the id of a sync that was given none.
+
+    :param operator: whose sync it is.
+    :param context: of the task.
+    :param sync_mode: with "changes", mapped tasks would share one state.
+    :raises SettingError: if they would.
+    """
+    if sync_mode == "changes" and current(context).ids[3] >= 0:
+        raise SettingError("sync_id: mapped tasks with sync_mode='changes' need one each, by expand_kwargs")
+    return f"{operator.dag_id}.{operator.task_id}"
 
 
 def _current_context() -> Mapping[str, Any]:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_segment.calls import Call, as_calls
-from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.core.options import Options, positive
+from airflow_provider_segment.transfers.shards import sharded
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_segment.hooks.segment import SegmentHook
-
-SYNC_MODES = ("all",)
 
 
 class SqlToSegmentOperator(BaseOperator):
@@ -31,11 +29,20 @@ class SqlToSegmentOperator(BaseOperator):
     :param sql_hook_params: for the SQL hook; ``{"streaming": False}`` reads with a plain cursor instead of a
         server-side one.
     :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
-    :param sync_mode: "all" sends every row.
-    :param sync_id: names the sync and namespaces its message ids; default ``<dag_id>.<task_id>``. To send the rows
-        of a run again on purpose, change it (templated).
+    :param sync_mode: "all" (default) sends every row; "changes" sends, for each call and key, only what Segment has not
+        accepted yet (docs/changes.md).
+    :param sync_id: names the sync, its state and the namespace of its message ids; default ``<dag_id>.<task_id>``. To
+        send the rows of a run again on purpose, change it (templated).
     :param key: the column, or columns, that identify a row. With a key, rows with equal key and content are one call;
-        without one the whole row tells rows apart, and rows that repeat exactly are calls of their own.
+        without one the whole row tells rows apart, and rows that repeat exactly are calls of their own. "changes" needs
+        a key.
+    :param state_conn_id: with "changes": a connection to PostgreSQL, MySQL/MariaDB or SQLite where it is remembered
+        what Segment last accepted ...
+    :param state_schema: ... in this schema of it ...
+    :param state_path: ... or a SQLite file on a local disk; one of the two is needed (templated).
+    :param first_run: with "changes", for each call when it is first seen: "send" (default), or "baseline", which
+        remembers the rows and sends nothing.
+    :param max_deleted: with "changes": the share of the known keys that one run may delete; default 0.5.
     :param nulls: nulls in traits and properties: "send" (default) or "omit"; nulls elsewhere are left out.
     :param timezone: the zone of timestamps that carry none, such as "UTC"; without it the first such stops the task.
     :param max_rejected: how many calls may be invalid or rejected before the task fails: a count, or below 1 a share
@@ -59,6 +66,7 @@ class SqlToSegmentOperator(BaseOperator):
         "sync_id",
         "sql_conn_id",
         "segment_conn_id",
+        "state_path",
         "rejects_path",
         "preview_path",
     )
@@ -78,6 +86,11 @@ class SqlToSegmentOperator(BaseOperator):
         sync_mode: str = "all",
         sync_id: str | None = None,
         key: str | Sequence[str] | None = None,
+        state_conn_id: str | None = None,
+        state_schema: str | None = None,
+        state_path: str | None = None,
+        first_run: str = "send",
+        max_deleted: float = 0.5,
         nulls: str = "send",
         timezone: str | None = None,
         rejects_path: str | None = None,
@@ -89,24 +102,46 @@ class SqlToSegmentOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if sync_mode not in SYNC_MODES:
-            raise SettingError(f"sync_mode: expected {' or '.join(SYNC_MODES)}, found {sync_mode!r}")
+        self.options = Options(
+            key=key,
+            nulls=nulls,
+            timezone=timezone,
+            max_rejected=max_rejected,
+            max_in_flight=max_in_flight,
+            validate_only=validate_only,
+            preview_path=preview_path,
+            rejects_path=rejects_path,
+            sync_mode=sync_mode,
+            state_conn_id=state_conn_id,
+            state_schema=state_schema,
+            state_path=state_path,
+            first_run=first_run,
+            max_deleted=max_deleted,
+        )
+        checked = as_calls(calls)
+        check_changes(checked, sync_mode, self.options.key_columns)
         self.sql = sql
         self.sql_conn_id = sql_conn_id
         # Plain data: Airflow renders it by copy, so that operators and mapped tasks never see each other's values.
-        self.calls = [call.as_dict() for call in as_calls(calls)]
+        self.calls = [call.as_dict() for call in checked]
         self.parameters = parameters
         self.sql_hook_params = sql_hook_params
         self.segment_conn_id = segment_conn_id
-        self.sync_mode = sync_mode
+        self.state_path = state_path
         self.sync_id = sync_id
         self.rejects_path = rejects_path
         self.preview_path = preview_path
-        self.options = Options(
-            key, nulls, timezone, max_rejected, max_in_flight, validate_only, preview_path, rejects_path
-        )
         self.fetch_size = positive("fetch_size", fetch_size)
         self._hook: SegmentHook | None = None
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Return what Airflow maps over; with ``sync_mode="changes"`` each shard needs a ``sync_id`` of its own.
+
+        :param kwargs: what all shards share.
+        """
+        made = super().partial(**kwargs)
+        return sharded(made) if kwargs.get("sync_mode") == "changes" else made
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the sync and return its report.
@@ -114,7 +149,7 @@ class SqlToSegmentOperator(BaseOperator):
         :param context: of the task.
         """
         from airflow_provider_segment.hooks.segment import SegmentHook
-        from airflow_provider_segment.hooks.task import in_airflows_terms
+        from airflow_provider_segment.hooks.task import in_airflows_terms, own_name
         from airflow_provider_segment.transfers.query import open_query
 
         with in_airflows_terms():
@@ -127,9 +162,9 @@ class SqlToSegmentOperator(BaseOperator):
                 hook_params=self.sql_hook_params,
                 fetch_size=self.fetch_size,
             ) as rows:
-                sync_id = self.sync_id or f"{self.dag_id}.{self.task_id}"
-                paths = {"preview_path": self.preview_path, "rejects_path": self.rejects_path}  # as rendered
-                options = asdict(self.options) | paths
+                sync_id = self.sync_id or own_name(self, context, self.options.sync_mode)
+                rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
+                options = asdict(self.options) | rendered
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
         return report.as_dict()
 

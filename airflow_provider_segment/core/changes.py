@@ -1,0 +1,291 @@
+"""``sync_mode="changes"``: which calls are due, by what Segment last accepted for the same call and key."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+import orjson
+
+from airflow_provider_segment.calls import Call, columns_of
+from airflow_provider_segment.core import batching, values
+from airflow_provider_segment.core.errors import DeletionError, Refused
+from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
+from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.state import GONE, IN_DOUBT, Entry, State
+
+PAGE = 2_500
+Refuse = Callable[[int, bytes, Refused], None]
+
+
+class Mark(NamedTuple):
+    """What to remember of a call that is on its way.
+
+    :param kind: "added", "updated" or "deleted".
+    :param entry: as it is saved when Segment has accepted the call.
+    :param was: the content that the state holds now; None where it holds none.
+    """
+
+    kind: str
+    entry: Entry
+    was: int | None
+
+
+@dataclass(slots=True)
+class Due:
+    """The calls that are to be sent, in parallel lists, and the number of those that are not."""
+
+    rows: list[int] = field(default_factory=list)
+    events: list[bytes] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    unchanged: int = 0
+
+    def add(self, row: int, event: bytes, key: bytes, mark: Mark) -> None:
+        """Add a call."""
+        self.rows.append(row)
+        self.events.append(event)
+        self.keys.append(key)
+        self.marks.append(mark)
+
+
+class Changes:
+    """The calls of a sync that sends only what changed.
+
+    :param calls: that are turned on.
+    :param columns: what the query returned.
+    :param options: of the sync.
+    :param state: of the sync; its generation goes into the message ids, so that a new state repeats none.
+    """
+
+    def __init__(self, calls: Sequence[Call], columns: Columns, options: Options, state: State) -> None:
+        namespace = Namespace("changes", state.sync_id, state.generation)
+        self._state = state
+        self._max_deleted = options.max_deleted
+        self._is_dry = options.validate_only
+        self._calls = {call.identity: ChangingCall(call, columns, options, state, namespace) for call in calls}
+        self._seen = Seen() if any(call.deletes for call in self._calls.values()) else None
+
+    def read(self, keys: Sequence[bytes | None]) -> None:
+        """Remember the keys of a page, where some call must know which ones are gone at the end."""
+        if self._seen is not None:
+            self._seen.add([number_of(key) for key in keys if key is not None])
+
+    def due(
+        self,
+        identity: str,
+        rows: Sequence[int],
+        contents: Sequence[bytes],
+        keys: Sequence[bytes],
+        page: Sequence[Row],
+        refuse: Refuse,
+    ) -> Due:
+        """Return the calls of a page that are to be sent.
+
+        :param identity: of the call.
+        :param rows: the numbers of the rows.
+        :param contents: the encoded messages, without an id of ours.
+        :param keys: of the rows.
+        :param page: the rows.
+        :param refuse: is told of a key that came before with other content.
+        """
+        return self._calls[identity].due(rows, contents, keys, page, refuse)
+
+    def doubt(self, marks: Sequence[Mark]) -> None:
+        """Say in the state, before they are sent, that Segment may get another content for these keys.
+
+        Without it: A is saved, B is acknowledged, a crash comes before B is saved, and the source goes back to A. It
+        would look unchanged, and Segment would keep B.
+        """
+        self._state.save(
+            [
+                mark.entry._replace(content=IN_DOUBT, sent=mark.entry.sent - 1)
+                for mark in marks
+                if mark.was not in (None, GONE, IN_DOUBT)
+            ]
+        )
+
+    def accepted(self, marks: Sequence[Mark]) -> None:
+        """Save what Segment has accepted."""
+        self._state.save([mark.entry for mark in marks])
+
+    def ended(self, marks: Sequence[Mark]) -> None:
+        """Forget that calls were on their way."""
+        for mark in marks:
+            for call in self._calls.values():
+                if call.number == mark.entry.call:
+                    call.ended(mark)
+
+    def deletions(self, refuse: Refuse) -> Iterator[tuple[str, Due]]:
+        """Yield the calls for keys that are gone, after the query was read to its end.
+
+        :param refuse: is told of a call that cannot be made.
+        :raises DeletionError: if more than the share that may be deleted is gone; then nothing is yielded.
+        """
+        if self._seen is None:
+            return
+        deleting = [call for call in self._calls.values() if call.deletes]
+        for call in deleting:
+            known, gone = self._state.count(call.number), sum(map(len, call.gone(self._seen)))
+            if gone > self._max_deleted * known:
+                raise DeletionError(
+                    f"{call.identity}: {gone:,} of {known:,} known keys are gone from the result; max_deleted "
+                    f"allows a share of {self._max_deleted:g}. Nothing was deleted; mend the query or raise it"
+                )
+        for call in deleting:
+            for entries in call.gone(self._seen):
+                yield call.identity, call.deletions(entries, refuse)
+
+    def finish(self) -> None:
+        """Remember that the calls were seen by a run that went to its end."""
+        if self._is_dry:
+            return
+        self._state.seen([call.number for call in self._calls.values()])
+
+
+class ChangingCall:
+    """One call of a sync that sends only changes.
+
+    :param call: as the DAG author said it.
+    :param columns: what the query returned.
+    :param options: of the sync.
+    :param state: of the sync.
+    :param namespace: of the message ids.
+    """
+
+    def __init__(self, call: Call, columns: Columns, options: Options, state: State, namespace: Namespace) -> None:
+        self.identity = call.identity
+        self.number, seen = state.call(call.identity)
+        self.deletes = "deleted" in call.kinds
+        self._state = state
+        self._ids = namespace.maker(call.identity)
+        self._kinds = call.kinds
+        self._is_dry = options.validate_only
+        self._is_baseline = options.first_run == "baseline" and not seen
+        # Contents that were sent, or were met in this page, and do not stand in the state yet.
+        self._fresh: dict[int, int] = {}
+        if self.deletes:
+            self._key = options.key_columns
+            self._columns = list(dict.fromkeys((*self._key, *columns_of(call))))
+            self._places = [columns.index(name, "key") for name in self._columns]
+            self._deleted = CompiledCall(call, Columns(self._columns), options)
+            self._encode = batching.encoder(options.zone, with_id=True)
+
+    def due(
+        self, rows: Sequence[int], contents: Sequence[bytes], keys: Sequence[bytes], page: Sequence[Row], refuse: Refuse
+    ) -> Due:
+        """Return what is to be sent; see Changes.due."""
+        due, silent = Due(), []
+        numbers = [number_of(key) for key in keys]
+        known, run, fresh = self._state.known(self.number, numbers), self._state.run, self._fresh
+        for place, key in enumerate(keys):
+            number, content = numbers[place], _fingerprint(key, contents[place])
+            was, sent, last_run = known.get(number, (None, 0, 0))
+            if content in (was, fresh.get(number)):
+                due.unchanged += 1
+                continue
+            if number in fresh or (last_run == run and was != IN_DOUBT):
+                again = "found the key of an earlier row, with other content; a key is one row"
+                refuse(rows[place], key, Refused("key_again", again, "key"))
+                continue
+            kind = "added" if was in (None, GONE) else "updated"
+            ids = self._ids_of(page[place]) if self.deletes else None
+            fresh[number] = content
+            if kind in self._kinds and not self._is_baseline:
+                event = self._named(contents[place], key, sent)
+                due.add(
+                    rows[place], event, key, Mark(kind, Entry(self.number, number, content, sent + 1, run, ids), was)
+                )
+            else:
+                due.unchanged += 1
+                silent.append(Entry(self.number, number, content, sent, run, ids))
+        if self._is_dry:
+            fresh.clear()
+            return due
+        self._state.save(silent)
+        for entry in silent:
+            del fresh[entry.key]
+        return due
+
+    def ended(self, mark: Mark) -> None:
+        """Forget that a call was on its way: the state has what became of it."""
+        self._fresh.pop(mark.entry.key, None)
+
+    def gone(self, seen: Seen) -> Iterator[list[Entry]]:
+        """Yield what is known of keys that the query does not return any more, some at a time."""
+        for entries in self._state.entries(self.number, PAGE):
+            missing = seen.missing([entry.key for entry in entries])
+            if found := [entry for entry in entries if entry.key in missing]:
+                yield found
+
+    def deletions(self, entries: Sequence[Entry], refuse: Refuse) -> Due:
+        """Return the calls for keys that are gone."""
+        due = Due()
+        for entry in entries:
+            ids = orjson.loads(entry.ids or "{}")
+            key = orjson.dumps([ids.get(name) for name in self._key])
+            try:
+                content = self._encode(self._deleted.message([ids.get(name) for name in self._columns]))
+            except Refused as refused:
+                refuse(0, key, refused)
+                continue
+            event = self._named(content, b"%d" % entry.key, entry.sent)
+            saved = entry._replace(content=GONE, sent=entry.sent + 1, run=self._state.run)
+            due.add(0, event, key, Mark("deleted", saved, entry.content))
+        return due
+
+    def _named(self, content: bytes, origin: bytes, sent: int) -> bytes:
+        if batching.has_own_id(content):
+            return content
+        return batching.with_id(content, self._ids.make(b"%b#%d" % (origin, sent), content))
+
+    def _ids_of(self, row: Row) -> str:
+        """Return the values that a call on "deleted" is made from, since the row will be gone then."""
+        found = zip(self._columns, self._places, strict=True)
+        return orjson.dumps({name: values.to_json(row[place], None, name) for name, place in found}).decode()
+
+
+class Seen:
+    """The keys that a query has returned, on disk where they are many."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)  # a file of its own that is gone with the connection
+        self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY)")
+        self._database.execute("BEGIN")
+
+    def add(self, keys: Sequence[int]) -> None:
+        """Remember keys."""
+        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in sorted(keys)])
+
+    def missing(self, keys: Sequence[int]) -> set[int]:
+        """Return those of some keys that were not seen."""
+        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT key FROM seen)"
+        return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
+
+
+def number_of(key: bytes) -> int:
+    """Return a key as a 64-bit integer: itself where it is one, which keeps neighbours together, else its hash.
+
+    :param key: as message_ids.Origins gives it.
+    """
+    text = key[1:-1]
+    if (text.isdigit() or (text[:1] == b"-" and text[1:].isdigit())) and -(2**63) <= (number := int(text)) < 2**63:
+        return number
+    return _hash(key)
+
+
+def _fingerprint(key: bytes, content: bytes) -> int:
+    """Return the hash of a content; the key is in it, so that two keys with one hash are sent again, never skipped."""
+    if batching.has_own_id(content):
+        own = len(orjson.dumps({"messageId": orjson.loads(content)["messageId"]})) - 1
+        content = content[own:]
+    number = _hash(key + content)
+    return number if number not in (IN_DOUBT, GONE) else 2
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), signed=True)

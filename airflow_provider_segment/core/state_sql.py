@@ -1,0 +1,98 @@
+"""The statements of the state that each database has its own words for; the hot ones take and give plain tuples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import orjson
+import sqlalchemy as sa
+
+from airflow_provider_segment.core.errors import SettingError
+
+Statement: TypeAlias = tuple[str, Any]
+
+_COLUMNS = ("call_no", "row_key", "content", "sent", "run", "ids")
+_UPDATED = ("content", "sent", "run", "ids")
+
+
+@dataclass(frozen=True)
+class Words:
+    """One database's words.
+
+    :param now: the seconds since 1970 by its clock.
+    :param known: makes the statement that looks up some keys of a call.
+    :param upsert: makes the statement that writes entries, whether they are there or not.
+    """
+
+    now: Any
+    known: Callable[[int, Sequence[int]], Statement]
+    upsert: Callable[[Sequence[Sequence[Any]]], Statement]
+
+
+def words_of(engine: sa.engine.Engine, table: sa.Table) -> Words:
+    """Return the words of an engine's database; SQLite is made to lock when a transaction begins.
+
+    :param engine: of the database.
+    :param table: of the entries.
+    :raises SettingError: if the database is none that can hold a state.
+    """
+    known = {"sqlite": _sqlite, "postgresql": _postgres, "mysql": _mysql, "mariadb": _mysql}
+    if engine.dialect.name not in known:
+        raise SettingError(
+            f"state_conn_id: expected PostgreSQL, MySQL/MariaDB or SQLite, found {engine.dialect.name}; the state may "
+            "be in another database than the source"
+        )
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _lock_sqlite)
+    name = engine.dialect.identifier_preparer.format_table(table)
+    select = f"SELECT row_key, content, sent, run FROM {name} WHERE call_no"  # noqa: S608  the name is quoted
+    insert = f"INSERT INTO {name} ({', '.join(_COLUMNS)})"
+    return known[engine.dialect.name](select, insert)
+
+
+def _sqlite(select: str, insert: str) -> Words:
+    sets = ", ".join(f"{name} = excluded.{name}" for name in _UPDATED)
+    # One parameter whatever the number of keys: a parameter for each takes twice as long.
+    known = f"{select} = ? AND row_key IN (SELECT value FROM json_each(?))"  # noqa: S608  only names
+    upsert = f"{insert} VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"
+    return Words(
+        sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger),
+        lambda call, keys: (known, (call, orjson.dumps(keys).decode())),
+        lambda entries: (upsert, [tuple(entry) for entry in entries]),
+    )
+
+
+def _postgres(select: str, insert: str) -> Words:
+    sets = ", ".join(f"{name} = excluded.{name}" for name in _UPDATED)
+    # One statement a batch: executemany would make a round trip for each entry.
+    arrays = "%s::int[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::text[]"
+    known = f"{select} = %s AND row_key = ANY(%s::bigint[])"
+    upsert = f"{insert} SELECT * FROM unnest({arrays}) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"  # noqa: S608
+    return Words(
+        sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger),
+        lambda call, keys: (known, (call, list(keys))),
+        lambda entries: (upsert, tuple(list(column) for column in zip(*entries, strict=True))),
+    )
+
+
+def _mysql(select: str, insert: str) -> Words:
+    sets = ", ".join(f"{name} = VALUES({name})" for name in _UPDATED)
+    upsert = f"{insert} VALUES (%s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE {sets}"
+    return Words(
+        sa.func.unix_timestamp(),
+        lambda call, keys: (f"{select} = %s AND row_key IN ({', '.join(['%s'] * len(keys)) or 'NULL'})", (call, *keys)),
+        lambda entries: (upsert, [tuple(entry) for entry in entries]),
+    )
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions begin where SQLAlchemy says so, not where sqlite3 guesses
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _lock_sqlite(connection: sa.engine.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
