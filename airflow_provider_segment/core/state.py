@@ -127,12 +127,22 @@ class State:
             self._tables.meta.create_all(engine)
             self._connection = engine.connect()
         try:
+            self._check_file()
             self._take(write_key, holder)
         except BaseException:
             self._connection.close()
             raise
         self._renewal = threading.Thread(target=self._renew, name="segment-lease", daemon=True)
         self._renewal.start()
+
+    def _check_file(self) -> None:
+        """Look for damage before the first request; a database server does that itself."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        with _told("checking it"), self._connection.begin():
+            found = self._connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if found != "ok":
+            raise StateError("The state's SQLite file is damaged: restore it from a backup, or delete it to start over")
 
     def _take(self, write_key: str | None, holder: str) -> None:
         """Take the lease, waiting one expiry for another run's; make the state where there is none."""
