@@ -380,6 +380,7 @@ class SegmentHook(BaseHook):
                 sync(rows, plan, delivery, report)
             except BaseException:
                 if report.rows:
+                    self.log.warning("The run ended early: %s", report.summary())
                     here.push(report)
                 raise
         return report

@@ -115,6 +115,33 @@ def test_warehouse_day_without_orders(segment: SegmentServer, shop: Path) -> Non
     assert types["track"] == 0
 
 
+@pytest.mark.parametrize("most", [30, 100])
+def test_rows(segment: SegmentServer, shop: Path, most: int) -> None:
+    """The best customers arrive with their totals and their tier, and a tenth of them with an event."""
+    run(load("segment_rows"), run_conf={"most": most})
+    totals = "SELECT customer_id, count(*) AS orders, sum(amount_usd) AS spent, max(ordered_at) AS last FROM orders"
+    best = rows(shop, f"{totals} GROUP BY customer_id ORDER BY spent DESC, customer_id LIMIT {most}")
+    ids = [customer["customer_id"] for customer in best]
+    gold = ids[: -(-len(ids) // 10)]
+    assert 0 < len(gold) < len(ids) <= most
+
+    identifies = [message for message in segment.messages if message["type"] == "identify"]
+    traits = {m["userId"]: m["traits"] for m in identifies if "spent" in m["traits"]}
+    assert set(traits) == set(ids)
+    first = best[0]
+    assert traits[ids[0]].pop("run").startswith("manual__")
+    assert traits[ids[0]] == {"orders": first["orders"], "spent": first["spent"], "lastOrderAt": first["last"]}
+
+    tiers = {m["userId"]: m["traits"]["tier"] for m in identifies if "tier" in m["traits"]}
+    assert tiers == {user: "gold" if user in gold else "silver" for user in ids}
+    events = [message for message in segment.messages if message["type"] == "track"]
+    assert sorted(event["userId"] for event in events) == sorted(gold)
+    assert {event["event"] for event in events} == {"Gold Tier Reached"}
+    assert events[0]["properties"] == {"spent": traits[events[0]["userId"]]["spent"]}
+    assert len(segment.messages) == 2 * len(ids) + len(gold)
+    assert segment.dropped == segment.duplicates == []
+
+
 def load(name: str) -> DAG:
     """Import an example as Airflow does, from its file, and return its DAG."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "example_dags" / f"{name}.py")
@@ -141,6 +168,11 @@ def count(shop: Path, query: str) -> int:
 
 def row(shop: Path, query: str) -> dict[str, Any]:
     """Return the first row that a query gives, by name."""
+    return rows(shop, query)[0]
+
+
+def rows(shop: Path, query: str) -> list[dict[str, Any]]:
+    """Return the rows that a query gives, by name."""
     with closing(sqlite3.connect(shop)) as connection:
         connection.row_factory = sqlite3.Row
-        return dict(connection.execute(query).fetchone())
+        return [dict(row) for row in connection.execute(query)]
