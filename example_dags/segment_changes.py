@@ -29,7 +29,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-):
+) as dag:
     SqlToSegmentOperator(
         task_id="customers",
         sql_conn_id="warehouse",

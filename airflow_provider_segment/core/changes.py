@@ -282,7 +282,7 @@ def _fingerprint(key: bytes, content: bytes) -> int:
     """Return the hash of a content; the key is in it, so that two keys with one hash are sent again, never skipped."""
     if batching.has_own_id(content):
         own = len(orjson.dumps({"messageId": orjson.loads(content)["messageId"]})) - 1
-        content = content[own:]
+        content = b"{" + content[own + 1 :]
     number = _hash(key + content)
     return number if number not in (IN_DOUBT, GONE) else 2
 

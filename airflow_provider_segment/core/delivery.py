@@ -172,7 +172,7 @@ class Delivery:
             if self._stopping.is_set():
                 break
             response = self._transport.post(events)
-            outcome.requests += 1
+            outcome.requests += response.sent > 0  # none was made where there was no token to make it with
             outcome.retries += attempt > 1
             outcome.bytes += response.sent
             verdict = judge(response.status, documented=response.documented, oauth=self._transport.has_tokens)
@@ -196,6 +196,8 @@ class Delivery:
 def _error(verdict: Verdict, response: Response, endpoint: str) -> SegmentError:
     """Say why the run cannot go on, and what to do."""
     if verdict is Verdict.CREDENTIALS:
+        if response.trouble:
+            return CredentialsError(f"{response.trouble}: check the connection's OAuth app id, key id and private key")
         return CredentialsError(
             f"{endpoint} refuses the write key (HTTP {response.status}): check the connection's key"
         )

@@ -22,7 +22,7 @@ class Preview:
         self._room = MOST if path else 0
         self._path = path or ""
         if path:
-            self._write(b"", os.O_TRUNC)
+            self._write(b"", os.O_EXCL)
 
     def take(self, events: Sequence[bytes]) -> None:
         """Write messages while there is room.
@@ -37,6 +37,8 @@ class Preview:
     def _write(self, lines: bytes, mode: int) -> None:
         try:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+            if mode == os.O_EXCL and Path(self._path).is_file():  # it would keep its owner and mode
+                Path(self._path).unlink()
             with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | mode, 0o600), "wb") as file:
                 file.write(lines)
         except OSError as error:

@@ -35,7 +35,7 @@ class Response:
     sent: int = 0
 
     def __str__(self) -> str:
-        return f"HTTP {self.status}" if self.status is not None else self.trouble or "no answer"
+        return self.trouble or (f"HTTP {self.status}" if self.status is not None else "no answer")
 
     @property
     def documented(self) -> bool:

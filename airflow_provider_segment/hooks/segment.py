@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from airflow_provider_segment.core.public_api import fetch_write_key
 from airflow_provider_segment.core.rejects import LocalRejects, NoRejects, Rejects, path_of_try
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.retries import RetryPolicy
-from airflow_provider_segment.core.transport import Transport, reach
+from airflow_provider_segment.core.transport import Response, Transport, reach
 from airflow_provider_segment.hooks import form, task
 from airflow_provider_segment.hooks.object_rejects import ObjectRejects
 from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
@@ -101,24 +102,24 @@ class SegmentHook(BaseHook):
 
     def get_conn(self) -> Transport:
         """Return what posts batches to the connection's endpoint; the calls below are easier to use."""
-        settings, tokens = self.settings, None
-        if settings.oauth:
-            oauth = settings.oauth
-            tokens = OAuthTokens(
-                oauth.server,
-                oauth.client_id,
-                oauth.key_id,
-                oauth.private_key,
-                timeout=settings.timeout,
-                proxy=settings.proxy,
-            )
+        settings = self.settings
         return Transport(
             settings.endpoint,
             self.write_key,
             library={"name": "airflow-provider-segment", "version": __version__},
             timeout=settings.timeout,
             proxy=settings.proxy,
-            tokens=tokens,
+            tokens=self._tokens,
+        )
+
+    @cached_property
+    def _tokens(self) -> OAuthTokens | None:
+        settings = self.settings
+        if settings.oauth is None:
+            return None
+        app = settings.oauth
+        return OAuthTokens(
+            app.server, app.client_id, app.key_id, app.private_key, timeout=settings.timeout, proxy=settings.proxy
         )
 
     def identify(
@@ -279,6 +280,8 @@ class SegmentHook(BaseHook):
         with ExitStack() as stack:
             state = stack.enter_context(self._state(settled, here, sync_id)) if settled.sync_mode == "changes" else None
             rejects = stack.enter_context(closing(_open_rejects(settled.rejects_path, here)))
+            if settled.preview_path is not None:
+                settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
             report = self._run(pages, Plan(checked, namespace, settled, rejects, state, self._progress()), here)
         if report.reasons and settled.rejects_path is None:
             self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
@@ -331,6 +334,8 @@ class SegmentHook(BaseHook):
         answer = reach(settings.endpoint, timeout=min(settings.timeout, 10.0), proxy=settings.proxy)
         if answer.status is None:
             return False, f"{settings.endpoint} cannot be reached: {answer}"
+        if self._tokens is not None and isinstance(refusal := self._tokens.current(), Response):
+            return False, f"No OAuth token: {refusal}"
         odd = (
             ""
             if length == KEY_LENGTH

@@ -79,6 +79,18 @@ class _CallOperator(BaseOperator):
         if rows is not None:
             XComArg.apply_upstream_relationship(self, rows)
 
+    @classmethod
+    def partial(cls, *, rows: Any = None, **kwargs: Any) -> Any:
+        """Return what Airflow maps over.
+
+        :param rows: cannot be shared by mapped tasks: Airflow sets no dependency on what is no template field.
+        :param kwargs: what all mapped tasks share.
+        :raises SettingError: if rows are given.
+        """
+        if rows is not None:
+            raise SettingError(f"{cls.__name__}.partial(rows=...): give rows to expand(), or to expand_kwargs()")
+        return super().partial(**kwargs)
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the call, or the calls, and return the report; fail if not all were accepted.
 
