@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
-from airflow_provider_segment.core.errors import DeletionError, Refused
+from airflow_provider_segment.core.errors import DeletionError, Refused, SettingError
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
 from airflow_provider_segment.core.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.state import GONE, IN_DOUBT, Entry, State
+from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GONE, Entry, State
 
 PAGE = 2_500
+DOUBTS = {"added": AS_NEW, "updated": AS_KNOWN, "deleted": AS_KNOWN}
 Refuse = Callable[[int, bytes, Refused], None]
 
 
@@ -27,12 +30,12 @@ class Mark(NamedTuple):
 
     :param kind: "added", "updated" or "deleted".
     :param entry: as it is saved when Segment has accepted the call.
-    :param was: the content that the state holds now; None where it holds none.
+    :param doubt: as it is saved before the call is posted; None where that needs no saving.
     """
 
     kind: str
     entry: Entry
-    was: int | None
+    doubt: Entry | None
 
 
 @dataclass(slots=True)
@@ -101,13 +104,7 @@ class Changes:
         Without it: A is saved, B is acknowledged, a crash comes before B is saved, and the source goes back to A. It
         would look unchanged, and Segment would keep B.
         """
-        self._state.save(
-            [
-                mark.entry._replace(content=IN_DOUBT, sent=mark.entry.sent - 1)
-                for mark in marks
-                if mark.was not in (None, GONE, IN_DOUBT)
-            ]
-        )
+        self._state.save([mark.doubt for mark in marks if mark.doubt is not None])
 
     def accepted(self, marks: Sequence[Mark]) -> None:
         """Save what Segment has accepted."""
@@ -128,7 +125,7 @@ class Changes:
         """
         if self._seen is None:
             return
-        deleting = [call for call in self._calls.values() if call.deletes]
+        deleting = [call for call in self._calls.values() if call.deletes and not call.is_baseline]
         for call in deleting:
             known, gone = self._state.count(call.number), sum(map(len, call.gone(self._seen)))
             if gone > self._max_deleted * known:
@@ -139,6 +136,10 @@ class Changes:
         for call in deleting:
             for entries in call.gone(self._seen):
                 yield call.identity, call.deletions(entries, refuse)
+        for call in self._calls.values():
+            if call not in deleting and not self._is_dry:
+                for entries in call.gone(self._seen):
+                    call.forget(entries)
 
     def finish(self) -> None:
         """Remember that the calls were seen by a run that went to its end."""
@@ -165,15 +166,16 @@ class ChangingCall:
         self._ids = namespace.maker(call.identity)
         self._kinds = call.kinds
         self._is_dry = options.validate_only
-        self._is_baseline = options.first_run == "baseline" and not seen
+        self.is_baseline = options.first_run == "baseline" and not seen
         # Contents that were sent, or were met in this page, and do not stand in the state yet.
         self._fresh: dict[int, int] = {}
         if self.deletes:
             self._key = options.key_columns
+            self._zone = options.zone
             self._columns = list(dict.fromkeys((*self._key, *columns_of(call))))
             self._places = [columns.index(name, "key") for name in self._columns]
             self._deleted = CompiledCall(call, Columns(self._columns), options)
-            self._encode = batching.encoder(options.zone, with_id=True)
+            self._encode = batching.encoder(options.zone, with_id=True, in_order=True)
 
     def due(
         self, rows: Sequence[int], contents: Sequence[bytes], keys: Sequence[bytes], page: Sequence[Row], refuse: Refuse
@@ -184,25 +186,26 @@ class ChangingCall:
         known, run, fresh = self._state.known(self.number, numbers), self._state.run, self._fresh
         for place, key in enumerate(keys):
             number, content = numbers[place], _fingerprint(key, contents[place])
-            was, sent, last_run = known.get(number, (None, 0, 0))
-            if content in (was, fresh.get(number)):
+            was, sent, last_run, doubt = known.get(number, (None, 0, 0, 0))
+            if content == (fresh[number] if number in fresh else was) and (number in fresh or not doubt):
                 due.unchanged += 1
                 continue
-            if number in fresh or (last_run == run and was != IN_DOUBT):
+            if number in fresh or (last_run == run and not doubt):
                 again = "found the key of an earlier row, with other content; a key is one row"
                 refuse(rows[place], key, Refused("key_again", again, "key"))
                 continue
-            kind = "added" if was in (None, GONE) else "updated"
-            ids = self._ids_of(page[place]) if self.deletes else None
             fresh[number] = content
-            if kind in self._kinds and not self._is_baseline:
-                event = self._named(contents[place], key, sent)
-                due.add(
-                    rows[place], event, key, Mark(kind, Entry(self.number, number, content, sent + 1, run, ids), was)
+            kind = "added" if was in (None, GONE) or doubt == AS_NEW else "updated"
+            ids = self._ids_of(page[place]) if self.deletes else None
+            sent += bool(doubt) and was != content  # the id that is in doubt belongs to another content
+            if kind in self._kinds and not self.is_baseline:
+                mark = self._mark(
+                    kind, Entry(self.number, number, content, sent, run, DOUBTS[kind], ids), known.get(number)
                 )
+                due.add(rows[place], self._named(contents[place], key, sent), key, mark)
             else:
                 due.unchanged += 1
-                silent.append(Entry(self.number, number, content, sent, run, ids))
+                silent.append(Entry(self.number, number, content, sent, run, 0, ids))
         if self._is_dry:
             fresh.clear()
             return due
@@ -222,21 +225,38 @@ class ChangingCall:
             if found := [entry for entry in entries if entry.key in missing]:
                 yield found
 
+    def forget(self, entries: Sequence[Entry]) -> None:
+        """Remember that keys are gone, without a call: when they come back they are new, for this call too."""
+        run = self._state.run
+        self._state.save([e._replace(content=GONE, sent=e.sent + bool(e.doubt), run=run, doubt=0) for e in entries])
+
     def deletions(self, entries: Sequence[Entry], refuse: Refuse) -> Due:
         """Return the calls for keys that are gone."""
         due = Due()
         for entry in entries:
-            ids = orjson.loads(entry.ids or "{}")
-            key = orjson.dumps([ids.get(name) for name in self._key])
+            ids = json.loads(entry.ids or "{}", parse_float=Decimal)  # orjson would lose digits of long integers
+            key = json.dumps([ids.get(name) for name in self._key], default=str).encode()
             try:
                 content = self._encode(self._deleted.message([ids.get(name) for name in self._columns]))
             except Refused as refused:
                 refuse(0, key, refused)
                 continue
-            event = self._named(content, b"%d" % entry.key, entry.sent)
-            saved = entry._replace(content=GONE, sent=entry.sent + 1, run=self._state.run)
-            due.add(0, event, key, Mark("deleted", saved, entry.content))
+            sent = entry.sent + (bool(entry.doubt) and entry.content != GONE)
+            event = self._named(content, b"%d" % entry.key, sent)
+            posted = entry._replace(content=GONE, sent=sent, run=self._state.run, doubt=DOUBTS["deleted"])
+            due.add(0, event, key, self._mark("deleted", posted, (entry.content, entry.sent, entry.run, entry.doubt)))
         return due
+
+    def _mark(self, kind: str, posted: Entry, known: tuple[int, int, int, int] | None) -> Mark:
+        """Return what to remember of a call before it is posted, and when it is accepted.
+
+        A new key needs nothing before: its first id is made of its content alone. But after a run that left calls of
+        unknown fate, Segment may have another content under such an id.
+        """
+        is_new = known is None or (known[0] == GONE and not known[3])
+        is_said = known is not None and known[3] == posted.doubt and known[:2] == (posted.content, posted.sent)
+        doubt = None if is_said or (is_new and not self._state.is_recovering) else posted
+        return Mark(kind, posted._replace(sent=posted.sent + 1, doubt=0), doubt)
 
     def _named(self, content: bytes, origin: bytes, sent: int) -> bytes:
         if batching.has_own_id(content):
@@ -246,7 +266,14 @@ class ChangingCall:
     def _ids_of(self, row: Row) -> str:
         """Return the values that a call on "deleted" is made from, since the row will be gone then."""
         found = zip(self._columns, self._places, strict=True)
-        return orjson.dumps({name: values.to_json(row[place], None, name) for name, place in found}).decode()
+        return orjson.dumps({name: self._kept(row[place]) for name, place in found}).decode()
+
+    def _kept(self, value: Any) -> Any:
+        """Return a value as JSON; a key may be of a type that no message could hold."""
+        try:
+            return values.to_json(value, self._zone)
+        except (Refused, SettingError):
+            return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 class Seen:
@@ -284,7 +311,7 @@ def _fingerprint(key: bytes, content: bytes) -> int:
         own = len(orjson.dumps({"messageId": orjson.loads(content)["messageId"]})) - 1
         content = b"{" + content[own + 1 :]
     number = _hash(key + content)
-    return number if number not in (IN_DOUBT, GONE) else 2
+    return number if number not in (FORGOTTEN, GONE) else 2
 
 
 def _hash(data: bytes) -> int:

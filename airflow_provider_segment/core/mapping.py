@@ -77,7 +77,6 @@ class CompiledCall:
         self.wants = _when(call, columns)
         self._compiler = compiler = _Compiler(call, columns, options)
         self._fixed: Message = {"type": call.type}
-        self._own_id: Read | None = None
         self._scalars: list[tuple[str, Read]] = []
         self._objects: list[tuple[str, Read]] = []
         for name in SCALARS:
@@ -98,7 +97,7 @@ class CompiledCall:
 
         :raises Refused: if it breaks a rule.
         """
-        message = self._fixed.copy() if self._own_id is None else self._named(row)
+        message = self._fixed.copy()
         for name, read in self._scalars:
             value = read(row)
             if value is not None:
@@ -110,11 +109,6 @@ class CompiledCall:
         for check in self._checks:
             check(message)
         return message
-
-    def _named(self, row: Row) -> Message:
-        """Return the beginning of a message with its own id first, where batching looks for it; none is left out."""
-        own = self._own_id(row) if self._own_id else None
-        return {"messageId": own, **self._fixed} if own is not None else self._fixed.copy()
 
     def _count_wide(self, message: Message) -> None:
         self.wide += messages.is_wide(message)
@@ -129,9 +123,6 @@ class CompiledCall:
     def _add_scalar(self, compiler: _Compiler, name: str, source: Source) -> None:
         wire = messages.WIRE.get(name, name)
         read = compiler.scalar(name, wire, source)
-        if name == "message_id":
-            self._own_id = read
-            return
         if not isinstance(source, Constant):
             self._scalars.append((wire, read))
             return
@@ -234,9 +225,7 @@ class _Compiler:
         """Return the reader of an object: its plain columns in one go, the rest one by one."""
         plain: dict[str, int] = {}
         rest: list[tuple[str, Read]] = []
-        # In another order the same names would be another content, and each row of it a billed call.
-        in_order = sorted(tree.items()) if self._options.sync_mode == "changes" else tree.items()
-        for name, part in in_order:
+        for name, part in tree.items():
             place, inner = f"{where}[{name!r}]", f"{path}.{name}"
             if isinstance(part, str) and context.known_at(inner) is None:
                 plain[name] = self._index(part, place, inner)

@@ -186,14 +186,11 @@ def on_the_wire(message: Any, zone: dt.tzinfo | None) -> Message:
     """
     if not isinstance(message, Mapping):
         raise Refused("type_not_valid", f"found {describe(message)}; expected a message as a dict")
-    written = values.to_names(message)
-    made: Message = {"messageId": None}  # first, where batching looks for it
-    for name, value in written.items():
+    made: Message = {}
+    for name, value in values.to_names(message).items():
         clean = field(name, value, zone) if name in SCALARS else values.to_json(value, zone, name)
         if clean is not None:
             made[name] = clean
-    if made["messageId"] is None:
-        del made["messageId"]
     validate(made)
     if made["type"] in ("page", "screen"):
         name_into_properties(made)

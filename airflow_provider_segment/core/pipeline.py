@@ -215,7 +215,8 @@ class _Run:
     def _count(self, outcome: Outcome) -> None:
         report, batch = self._report, outcome.batch
         accepted = outcome.count()
-        if len(outcome.rejected) == len(batch) > 1 and not report.accepted and outcome.error is None:
+        is_first = not report.accepted and (self._plan.state is None or self._plan.state.run == 1)
+        if len(outcome.rejected) == len(batch) > 1 and is_first and outcome.error is None:
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
         report.accepted += accepted
         report.batches += accepted > 0
@@ -290,7 +291,9 @@ class _Route:
 
     def __init__(self, call: CompiledCall | WrittenMessages, plan: Plan) -> None:
         self.call = call
-        self.encode = batching.encoder(plan.options.zone, with_id=self.call.names_itself)
+        self.encode = batching.encoder(
+            plan.options.zone, with_id=self.call.names_itself, in_order=plan.state is not None
+        )
         self._make = plan.namespace.maker(self.call.identity).make
 
     def named(self, contents: Sequence[bytes], origins: Sequence[bytes]) -> Sequence[bytes]:

@@ -24,8 +24,10 @@ from airflow_provider_segment.core.errors import LeaseError, SettingError, State
 LAYOUT = 1
 LEASE_SECONDS = 60
 RENEW_SECONDS = 20
-# Contents that no message has: in doubt (sent, but whether it was accepted is not saved), and gone (deleted).
-IN_DOUBT, GONE = 0, 1
+# Contents that no message has: forgotten by a reset, and gone from the source.
+FORGOTTEN, GONE = 0, 1
+# Kinds of doubt: the content was posted for a key that Segment knew, or as its first.
+AS_KNOWN, AS_NEW = 1, 2
 
 _NAME = sa.String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
 
@@ -35,9 +37,10 @@ class Entry(NamedTuple):
 
     :param call: the call's number in this state.
     :param key: the key, or its hash.
-    :param content: the hash of key and content that Segment last accepted, or IN_DOUBT, or GONE.
-    :param sent: calls that Segment accepted for this call and key so far.
+    :param content: the hash of key and content that Segment last accepted, or GONE, or FORGOTTEN.
+    :param sent: calls that Segment accepted for this call and key so far, which the id of the next one carries.
     :param run: the run that wrote it.
+    :param doubt: not 0 where the content was posted, with ``sent`` in its id, and no acknowledgement was saved.
     :param ids: what a call on "deleted" is made from, as JSON; None for other calls.
     """
 
@@ -46,6 +49,7 @@ class Entry(NamedTuple):
     content: int
     sent: int
     run: int
+    doubt: int = 0
     ids: str | None = None
 
 
@@ -69,6 +73,7 @@ class Tables:
             sa.Column("holder", sa.String(32)),
             sa.Column("token", sa.String(32)),
             sa.Column("expires", sa.BigInteger, nullable=False),
+            sa.Column("clean", sa.Integer, nullable=False),
         )
         self.call = sa.Table(
             "segment_call",
@@ -87,6 +92,7 @@ class Tables:
             sa.Column("content", sa.BigInteger, nullable=False),
             sa.Column("sent", sa.Integer, nullable=False),
             sa.Column("run", sa.Integer, nullable=False),
+            sa.Column("doubt", sa.Integer, nullable=False),
             sa.Column("ids", sa.Text),
             sqlite_with_rowid=False,
         )
@@ -142,7 +148,10 @@ class State:
         with _told("checking it"), self._connection.begin():
             found = self._connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if found != "ok":
-            raise StateError("The state's SQLite file is damaged: restore it from a backup, or delete it to start over")
+            raise StateError(
+                "The state's database failed at checking it: the SQLite file is damaged; restore it from a backup, or "
+                "delete it to start over"
+            )
 
     def _take(self, write_key: str | None, holder: str) -> None:
         """Take the lease, waiting one expiry for another run's; make the state where there is none."""
@@ -153,10 +162,13 @@ class State:
                 now = self._connection.execute(sa.select(self._sql.now)).scalar_one()
                 if row.token is None or row.expires <= now or row.holder == holder:
                     self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
+                    # The run before left calls whose fate is not known, also for keys that it had not met before.
+                    self.is_recovering = not row.clean
                     values = {
                         "holder": holder,
                         "token": self._token,
                         "run": self.run,
+                        "clean": 0,
                         "expires": now + self._lease_seconds,
                     }
                     sync = self._tables.sync
@@ -178,7 +190,7 @@ class State:
             raise SettingError(f"sync_id {self.sync_id!r} has no state here")
         generation = uuid.uuid4().hex
         values = {"sync_id": self.sync_id, "layout": LAYOUT, "generation": generation, "write_key": write_key}
-        self._connection.execute(sa.insert(self._tables.sync).values(**values, run=0, expires=0))
+        self._connection.execute(sa.insert(self._tables.sync).values(**values, run=0, expires=0, clean=1))
         return self._row_for_update()
 
     def _check(self, row: Any, write_key: str | None) -> None:
@@ -214,23 +226,24 @@ class State:
             return int((made.inserted_primary_key or [0])[0]), False
 
     def seen(self, calls: Sequence[int]) -> None:
-        """Remember that calls were seen by a run that went to its end.
+        """Remember that calls were seen by a run that went to its end, with no call of unknown fate.
 
         :param calls: their numbers.
         """
-        call = self._tables.call
+        call, sync = self._tables.call, self._tables.sync
         with self._writing("ending a run"):
+            self._connection.execute(sa.update(sync).where(sync.c.sync_no == self._number).values(clean=1))
             self._connection.execute(sa.update(call).where(call.c.call_no.in_(calls)).values(seen=1))
 
-    def known(self, call: int, keys: Sequence[int]) -> dict[int, tuple[int, int, int]]:
-        """Return content, calls sent and run of those keys of a call that are known.
+    def known(self, call: int, keys: Sequence[int]) -> dict[int, tuple[int, int, int, int]]:
+        """Return content, calls sent, run and doubt of those keys of a call that are known.
 
         :param call: its number.
         :param keys: of a page of rows.
         """
         with _told("looking up keys"), self._connection.begin():
             cursor = self._connection.exec_driver_sql(*self._sql.known(call, keys)).cursor
-            return {key: (content, sent, run) for key, content, sent, run in cursor.fetchall()}
+            return {key: (content, sent, run, doubt) for key, content, sent, run, doubt in cursor.fetchall()}
 
     def count(self, call: int) -> int:
         """Return how many keys of a call are known and not gone.
@@ -238,7 +251,7 @@ class State:
         :param call: its number.
         """
         state = self._tables.state
-        query = sa.select(sa.func.count()).where(state.c.call_no == call, state.c.content != GONE)
+        query = sa.select(sa.func.count()).where(state.c.call_no == call, self._is_there)
         with _told("counting keys"), self._connection.begin():
             return int(self._connection.execute(query).scalar_one())
 
@@ -248,11 +261,11 @@ class State:
         :param call: its number.
         :param size: entries at a time.
         """
-        state, after = self._tables.state, -(2**63)
+        state, first = self._tables.state, -(2**63)
         while True:
             query = (
                 sa.select(state)
-                .where(state.c.call_no == call, state.c.row_key > after, state.c.content != GONE)
+                .where(state.c.call_no == call, state.c.row_key >= first, self._is_there)
                 .order_by(state.c.row_key)
                 .limit(size)
             )
@@ -261,7 +274,15 @@ class State:
             if not found:
                 return
             yield found
-            after = found[-1].key
+            if found[-1].key == 2**63 - 1:
+                return
+            first = found[-1].key + 1
+
+    @property
+    def _is_there(self) -> sa.sql.elements.ColumnElement[bool]:
+        """Whether a key is known and not gone, or may not be gone."""
+        state = self._tables.state
+        return sa.or_(state.c.content != GONE, state.c.doubt != 0)
 
     def save(self, entries: Sequence[Entry]) -> None:
         """Write what is known, in one transaction.
@@ -280,7 +301,9 @@ class State:
         """
         state, call = self._tables.state, self._tables.call
         mine = sa.select(call.c.call_no).where(call.c.sync_no == self._number)
-        query = sa.update(state).where(state.c.call_no.in_(mine), state.c.content != GONE).values(content=IN_DOUBT)
+        query = (
+            sa.update(state).where(state.c.call_no.in_(mine), self._is_there).values(content=FORGOTTEN, doubt=AS_NEW)
+        )
         with self._writing("resetting keys"):
             if keys is None:
                 return int(self._connection.execute(query).rowcount)

@@ -13,8 +13,8 @@ from airflow_provider_segment.core.errors import SettingError
 
 Statement: TypeAlias = tuple[str, Any]
 
-_COLUMNS = ("call_no", "row_key", "content", "sent", "run", "ids")
-_UPDATED = ("content", "sent", "run", "ids")
+_COLUMNS = ("call_no", "row_key", "content", "sent", "run", "doubt", "ids")
+_UPDATED = ("content", "sent", "run", "doubt", "ids")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def words_of(engine: sa.engine.Engine, table: sa.Table) -> Words:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _lock_sqlite)
     name = engine.dialect.identifier_preparer.format_table(table)
-    select = f"SELECT row_key, content, sent, run FROM {name} WHERE call_no"  # noqa: S608  the name is quoted
+    select = f"SELECT row_key, content, sent, run, doubt FROM {name} WHERE call_no"  # noqa: S608  the name is quoted
     insert = f"INSERT INTO {name} ({', '.join(_COLUMNS)})"
     return known[engine.dialect.name](select, insert)
 
@@ -57,7 +57,7 @@ def _sqlite(select: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = excluded.{name}" for name in _UPDATED)
     # One parameter whatever the number of keys: a parameter for each takes twice as long.
     known = f"{select} = ? AND row_key IN (SELECT value FROM json_each(?))"  # noqa: S608  only names
-    upsert = f"{insert} VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"
+    upsert = f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"
     return Words(
         sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger),
         lambda call, keys: (known, (call, orjson.dumps(keys).decode())),
@@ -68,7 +68,7 @@ def _sqlite(select: str, insert: str) -> Words:
 def _postgres(select: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = excluded.{name}" for name in _UPDATED)
     # One statement a batch: executemany would make a round trip for each entry.
-    arrays = "%s::int[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::text[]"
+    arrays = "%s::int[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::text[]"
     known = f"{select} = %s AND row_key = ANY(%s::bigint[])"
     upsert = f"{insert} SELECT * FROM unnest({arrays}) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"  # noqa: S608
     return Words(
@@ -80,7 +80,7 @@ def _postgres(select: str, insert: str) -> Words:
 
 def _mysql(select: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = VALUES({name})" for name in _UPDATED)
-    upsert = f"{insert} VALUES (%s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE {sets}"
+    upsert = f"{insert} VALUES (%s, %s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE {sets}"
     return Words(
         sa.func.unix_timestamp(),
         lambda call, keys: (f"{select} = %s AND row_key IN ({', '.join(['%s'] * len(keys)) or 'NULL'})", (call, *keys)),
