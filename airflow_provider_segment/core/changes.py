@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -117,7 +118,7 @@ class Changes:
                 if call.number == mark.entry.call:
                     call.ended(mark)
 
-    def deletions(self, refuse: Refuse) -> Iterator[tuple[str, Due]]:
+    def deletions(self, refuse: Callable[..., None]) -> Iterator[tuple[str, Due]]:
         """Yield the calls for keys that are gone, after the query was read to its end.
 
         :param refuse: is told of a call that cannot be made.
@@ -135,7 +136,7 @@ class Changes:
                 )
         for call in deleting:
             for entries in call.gone(self._seen):
-                yield call.identity, call.deletions(entries, refuse)
+                yield call.identity, call.deletions(entries, partial(refuse, identity=call.identity))
         for call in self._calls.values():
             if call not in deleting and not self._is_dry:
                 for entries in call.gone(self._seen):
@@ -187,7 +188,7 @@ class ChangingCall:
         for place, key in enumerate(keys):
             number, content = numbers[place], _fingerprint(key, contents[place])
             was, sent, last_run, doubt = known.get(number, (None, 0, 0, 0))
-            if content == (fresh[number] if number in fresh else was) and (number in fresh or not doubt):
+            if content == fresh.get(number, was) and (number in fresh or not doubt):
                 due.unchanged += 1
                 continue
             if number in fresh or (last_run == run and not doubt):
@@ -266,7 +267,9 @@ class ChangingCall:
     def _ids_of(self, row: Row) -> str:
         """Return the values that a call on "deleted" is made from, since the row will be gone then."""
         found = zip(self._columns, self._places, strict=True)
-        return orjson.dumps({name: self._kept(row[place]) for name, place in found}).decode()
+        text = orjson.dumps({name: self._kept(row[place]) for name, place in found}).decode()
+        # In ASCII, whatever character set a database of the state has; only texts hold other characters.
+        return text if text.isascii() else "".join(c if c < "\x80" else json.dumps(c)[1:-1] for c in text)
 
     def _kept(self, value: Any) -> Any:
         """Return a value as JSON; a key may be of a type that no message could hold."""

@@ -136,7 +136,7 @@ class _Run:
 
     def _send_deletions(self, changes: Changes) -> None:
         """Make the calls for keys that are gone, now that the query was read to its end and all else was sent."""
-        for identity, due in changes.deletions(partial(self._refuse_change, identity="deleted")):
+        for identity, due in changes.deletions(self._refuse_change):
             self._report.calls += len(due.rows)
             for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.marks):
                 self._post(batch)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -93,7 +93,7 @@ class Tables:
             sa.Column("sent", sa.Integer, nullable=False),
             sa.Column("run", sa.Integer, nullable=False),
             sa.Column("doubt", sa.Integer, nullable=False),
-            sa.Column("ids", sa.Text),
+            sa.Column("ids", sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")),
             sqlite_with_rowid=False,
         )
 
@@ -130,10 +130,13 @@ class State:
         self._token = uuid.uuid4().hex
         self._closing = threading.Event()
         with _told("opening it"):
-            self._tables.meta.create_all(engine)
             self._connection = engine.connect()
         try:
             self._check_file()
+            with _told("making its tables"):
+                _made_by_one(lambda: self._tables.meta.create_all(engine))
+                if write_key is not None:
+                    _made_by_one(lambda: self._make(write_key))
             self._take(write_key, holder)
         except BaseException:
             self._connection.close()
@@ -157,7 +160,9 @@ class State:
         """Take the lease, waiting one expiry for another run's; make the state where there is none."""
         for wait in (self._lease_seconds, None):
             with self._writing("taking its lease", check=False):
-                row = self._row_for_update() or self._make(write_key)
+                row = self._row_for_update()
+                if row is None:
+                    raise SettingError(f"sync_id {self.sync_id!r} has no state here")
                 self._check(row, write_key)
                 now = self._connection.execute(sa.select(self._sql.now)).scalar_one()
                 if row.token is None or row.expires <= now or row.holder == holder:
@@ -185,13 +190,16 @@ class State:
             sa.select(sync).where(sync.c.sync_id == self.sync_id).with_for_update()
         ).one_or_none()
 
-    def _make(self, write_key: str | None) -> Any:
-        if write_key is None:
-            raise SettingError(f"sync_id {self.sync_id!r} has no state here")
-        generation = uuid.uuid4().hex
+    def _make(self, write_key: str) -> None:
+        """Make the sync's row, where there is none; its generation goes into all message ids."""
+        sync, generation = self._tables.sync, uuid.uuid4().hex
         values = {"sync_id": self.sync_id, "layout": LAYOUT, "generation": generation, "write_key": write_key}
-        self._connection.execute(sa.insert(self._tables.sync).values(**values, run=0, expires=0, clean=1))
-        return self._row_for_update()
+        with self._connection.begin():
+            if (
+                self._connection.execute(sa.select(sync.c.sync_no).where(sync.c.sync_id == self.sync_id)).first()
+                is None
+            ):
+                self._connection.execute(sa.insert(sync).values(**values, run=0, expires=0, clean=1))
 
     def _check(self, row: Any, write_key: str | None) -> None:
         if write_key is None:
@@ -361,6 +369,15 @@ class State:
                     self._prolong(connection)
             except (SQLAlchemyError, LeaseError):
                 continue  # the next write says so, if it lasts
+
+
+def _made_by_one(make: Callable[[], None]) -> None:
+    """Make what is missing; of runs that do that at once those that fail find more of it made with each try."""
+    for _ in range(4):
+        with suppress(SQLAlchemyError):
+            make()
+            return
+    make()
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -74,7 +76,8 @@ def _postgres(select: str, insert: str) -> Words:
     return Words(
         sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger),
         lambda call, keys: (known, (call, list(keys))),
-        lambda entries: (upsert, tuple(list(column) for column in zip(*entries, strict=True))),
+        # A list of one: SQLAlchemy 1.4 would take a tuple of lists for many sets of parameters.
+        lambda entries: (upsert, [tuple(list(column) for column in zip(*entries, strict=True))]),
     )
 
 
@@ -90,8 +93,10 @@ def _mysql(select: str, insert: str) -> Words:
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says so, not where sqlite3 guesses
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000"):
+    for pragma in ("busy_timeout=30000", "synchronous=NORMAL", "cache_size=-16000"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+    with suppress(sqlite3.OperationalError):  # another run switches a new file over at this moment
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
 
 
 def _lock_sqlite(connection: sa.engine.Connection) -> None:

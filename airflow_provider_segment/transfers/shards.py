@@ -18,6 +18,8 @@ def sharded(partial: Any) -> Any:
 
     :param partial: Airflow's OperatorPartial, which is another class in Airflow 2 and 3.
     """
+    if "sync_id" in partial.kwargs:
+        raise SettingError(_WAY)
     kind: Any = type(partial)
 
     class ShardedPartial(kind):  # type: ignore[misc]  # its base is known only here

@@ -1,0 +1,519 @@
+"""`sync_mode="changes"` in a DAG: the same on every database that can hold a state; its guards and its lease."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import sqlalchemy as sa
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
+from runs import RunDag, new_dag
+from warehouses import PostgresWarehouse, SqliteWarehouse
+
+from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
+from airflow_provider_segment.core.errors import LeaseError
+from airflow_provider_segment.core.state import Entry, State
+from airflow_provider_segment.hooks.segment import SegmentHook
+from airflow_provider_segment.testing import SegmentServer
+from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
+
+USERS = Identify("id", traits=["email"])
+LEFT = Track(Constant("Left"), "id", on_change="deleted")
+WAY = (
+    "sync_id: mapped tasks with sync_mode='changes' share one state; give each shard its own: "
+    ".partial(...).expand_kwargs([{'parameters': ..., 'sync_id': 'users-eu'}, ...])"
+)
+
+
+def settings_of(**changed: Any) -> dict[str, Any]:
+    """An operator's settings, with some changed."""
+    settings = {"task_id": "sync", "sql": "SELECT * FROM users", "sql_conn_id": "warehouse", "calls": [USERS, LEFT]}
+    return {**settings, "sync_id": "users", "sync_mode": "changes", "key": "id", "fetch_size": 50} | changed
+
+
+def send(where: dict[str, str], **changed: Any) -> dict[str, Any]:
+    """Run the operator, and return its report."""
+    return SqlToSegmentOperator(**settings_of(**where, **changed)).execute({})
+
+
+def kinds(report: dict[str, Any]) -> tuple[int, int, int]:
+    assert report["calls"] == sum(report[n] for n in ("unchanged", "invalid", "accepted", "rejected", "not_sent"))
+    return report["added"], report["updated"], report["deleted"]
+
+
+def fill(warehouse: SqliteWarehouse, count: int) -> None:
+    """Make a table of users with the ids 1, 2 ..."""
+    warehouse.run("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, seen INTEGER)")
+    warehouse.insert("users", [(n, f"user{n}@example.com", 0) for n in range(1, count + 1)])
+
+
+@pytest.fixture(scope="session")
+def mariadb_socket() -> Iterator[Path]:
+    """The socket of a real MariaDB."""
+    install, server = (
+        shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("mariadb-install-db", "mariadbd")
+    )
+    if install is None or server is None:
+        pytest.skip("MariaDB is not installed")
+    pytest.importorskip("airflow.providers.mysql", reason="apache-airflow-providers-mysql is not installed")
+    user = ["--user=mysql"] if os.getuid() == 0 else []
+    with tempfile.TemporaryDirectory(prefix="segment-mariadb-", ignore_cleanup_errors=True) as folder:
+        data, socket = Path(folder) / "data", Path(folder) / "s"
+        if user:
+            shutil.chown(folder, "mysql")
+        making = [install, *user, f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run(making, check=True, capture_output=True)  # noqa: S603
+        running = [server, "--no-defaults", *user, f"--datadir={data}", f"--socket={socket}", "--skip-networking"]
+        process = subprocess.Popen(running, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        try:
+            yield until_it_answers(socket)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until_it_answers(socket: Path) -> Path:
+    """Try to connect until it works."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with mariadb(socket, "mysql"):
+                return socket
+        except sa.exc.OperationalError:
+            assert time.monotonic() < deadline, "MariaDB does not answer"
+            threading.Event().wait(0.05)
+
+
+def mariadb(socket: Path, database: str) -> Any:
+    """A connection to a database of it."""
+    url = sa.engine.URL.create("mysql", "root", host="localhost", database=database, query={"unix_socket": str(socket)})
+    return sa.create_engine(url, poolclass=sa.pool.NullPool).connect()
+
+
+@pytest.fixture
+def mariadb_connection(mariadb_socket: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty MariaDB database behind the connection `mariadb`."""
+    with mariadb(mariadb_socket, "mysql") as connection:
+        connection.execute(sa.text("DROP DATABASE IF EXISTS w"))
+        connection.execute(sa.text("CREATE DATABASE w"))
+    extra = {"unix_socket": str(mariadb_socket)}
+    fields = {"conn_type": "mysql", "login": "root", "schema": "w", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_MARIADB", json.dumps(fields))
+    return "mariadb"
+
+
+STATES = ["file", "sqlite", "postgres", "postgres schema", "mariadb"]
+
+
+@pytest.fixture(params=STATES)
+def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The settings of a place for the state, which is empty."""
+    kind = request.param
+    if kind == "file":
+        return {"state_path": str(tmp_path / "new" / "state.db")}
+    if kind == "sqlite":
+        monkeypatch.setenv("AIRFLOW_CONN_STATE", SqliteWarehouse(tmp_path / "behind.db").connection)
+        return {"state_conn_id": "state"}
+    if kind == "mariadb":
+        return {"state_conn_id": request.getfixturevalue("mariadb_connection")}
+    house: PostgresWarehouse = request.getfixturevalue("postgres")
+    if kind == "postgres":
+        return {"state_conn_id": "postgres"}
+    house.run('CREATE SCHEMA "Segments State"'.replace("'", ""))
+    return {"state_conn_id": "postgres", "state_schema": "Segments State"}
+
+
+def url_of(where: dict[str, str]) -> str:
+    """The SQLAlchemy URL of a place."""
+    if "state_path" in where:
+        Path(where["state_path"]).parent.mkdir(exist_ok=True)
+        return f"sqlite:///{where['state_path']}"
+    url = BaseHook.get_connection(where["state_conn_id"]).get_hook().get_sqlalchemy_engine().url
+    if url.drivername.startswith("postgresql"):  # the socket's folder as a host is no part of a URL that is read again
+        query = {"host": unquote(str(url.host or url.query["host"]))}
+        url = sa.engine.URL.create(url.drivername, url.username, database=url.database, query=query)
+    return url.render_as_string(hide_password=False)
+
+
+class TestEveryDatabase:
+    """What is promised holds on SQLite, PostgreSQL and MariaDB."""
+
+    def test_the_life_of_a_table(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str]
+    ) -> None:
+        """All, nothing, k changes, a crash, a way back, resets of some keys and of all: each sends what it should."""
+        fill(warehouse, 200)
+        assert kinds(send(where)) == (200, 0, 0)
+        requests = len(segment.requests)
+        assert send(where)["unchanged"] == 400
+        warehouse.run("UPDATE users SET seen = 1")
+        assert send(where)["unchanged"] == 400
+        assert len(segment.requests) == requests
+        warehouse.run("UPDATE users SET email = 'a@b.c' WHERE id <= 7; DELETE FROM users WHERE id > 197")
+        warehouse.insert("users", [(n, "new@b.c", 0) for n in range(-2, 1)])
+        assert kinds(send(where)) == (3, 7, 3)
+        warehouse.run("UPDATE users SET email = 'b@b.c' WHERE id = 1")
+        segment.respond_with(["reset_after"])
+        assert kinds(send(where)) == (0, 1, 0)  # its try again is a repeat, which Segment removes
+        assert len(segment.duplicates) == 1
+        segment.reset()
+        warehouse.run("UPDATE users SET email = 'a@b.c' WHERE id = 1")
+        assert kinds(send(where)) == (0, 1, 0)
+        hook = SegmentHook()
+        assert hook.reset("users", [2, 3, 999], **where) == 4  # of two calls
+        assert send(where)["accepted"] == 2
+        assert hook.reset("users", **where) == 2 * 203  # the keys of two calls, gone ones included
+        assert kinds(send(where)) == (200, 0, 0)
+        ids = [m["messageId"] for m in segment.messages]
+        assert len(ids) == len(set(ids)) == 203
+        assert segment.duplicates == []
+
+    def test_keys_of_texts_and_of_two_columns(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str]
+    ) -> None:
+        """Texts of any script, and keys of two columns, are told apart, found again, and sent when they are gone."""
+        warehouse.run("CREATE TABLE users (id TEXT, email TEXT)")
+        rows = [(a, b) for a in ("ä", "Ä", "a", "a ", "👍", "x" * 200) for b in ("1", "2")]
+        warehouse.insert("users", rows)
+        assert kinds(send(where, key=["id", "email"], calls=[USERS, LEFT], sync_id="ü" * 100)) == (12, 0, 0)
+        warehouse.run("DELETE FROM users WHERE id = 'Ä'")
+        assert kinds(send(where, key=["id", "email"], calls=[USERS, LEFT], sync_id="ü" * 100)) == (0, 0, 2)
+        assert [m["userId"] for m in segment.messages if m["type"] == "track"] == ["Ä", "Ä"]
+        assert send(where, key=["id", "email"], sync_id="Ü" * 100)["added"] == 10
+
+    def test_a_state_of_another_source(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another write key is refused with a way out, and that way works."""
+        fill(warehouse, 3)
+        send(where)
+        other = json.loads(segment.connection) | {"password": "another-key-00000000000000000000"}
+        monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", json.dumps(other))
+        with pytest.raises(Exception, match=r"another write key.*or start over with SegmentHook\.reset"):
+            send(where)
+        assert SegmentHook().reset("users", **where) == 6
+        assert send(where)["added"] == 3
+
+    def test_two_first_runs_at_once(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str]
+    ) -> None:
+        """Shards that start together on a database without tables do not get into each other's way."""
+        fill(warehouse, 5)
+        url, schema, start, failed = url_of(where), where.get("state_schema"), threading.Barrier(6), []
+
+        def shard(number: int) -> None:
+            engine = sa.create_engine(url)
+            start.wait()
+            try:
+                State(engine, f"shard {number}", "key", "me", schema=schema).close()
+            except Exception as error:  # noqa: BLE001  whatever it is, the test says it
+                failed.append(error)
+            engine.dispose()
+
+        threads = [threading.Thread(target=shard, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert send(where)["added"] == 5
+
+    def test_killed_holder_and_lease(self, where: dict[str, str]) -> None:
+        """A lease is waited for, for one expiry; a killed holder's is free then; its own later try does not wait."""
+        url, schema = url_of(where), where.get("state_schema")
+        with subprocess.Popen(  # noqa: S603
+            [sys.executable, "-c", HOLDER, url, schema or "", "2"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            try:
+                assert child.stdout is not None
+                assert child.stdout.readline() == "held\n"
+                with pytest.raises(LeaseError, match="another run is writing its state; they must not run at once"):
+                    take(url, schema, "other", 1)
+                child.kill()
+                child.wait()
+                began = time.monotonic()
+                take(url, schema, "other", 2).close()
+                assert time.monotonic() - began < 10
+            finally:
+                child.kill()
+        with closing(take(url, schema, "first", 60)) as first, closing(first_again(url, schema)) as again:
+            number, _ = again.call("identify")
+            with pytest.raises(LeaseError, match="another run has taken over its state; this one writes no more"):
+                first.save([Entry(number, 1, 5, 1, 1)])
+            assert again.known(number, [1]) == {}
+            again.save([Entry(number, 1, 6, 1, 2)])
+            with pytest.raises(LeaseError):
+                first.doubt(None)
+            with pytest.raises(LeaseError):
+                first.forget()
+            assert again.known(number, [1])[1][:3] == (6, 1, 2)
+
+
+HOLDER = """
+import sys
+import sqlalchemy as sa
+from airflow_provider_segment.core.state import State
+url, schema, seconds = sys.argv[1:]
+state = State(sa.create_engine(url), "s", "key", "killed", schema=schema or None, lease_seconds=int(seconds))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def take(url: str, schema: str | None, holder: str, seconds: int) -> State:
+    """Take the lease of the sync `s`."""
+    return State(sa.create_engine(url), "s", "key", holder, schema=schema, lease_seconds=seconds)
+
+
+def first_again(url: str, schema: str | None) -> State:
+    """A later try of the holder `first`, which does not wait a minute."""
+    began = time.monotonic()
+    state = take(url, schema, "first", 60)
+    assert time.monotonic() - began < 10
+    return state
+
+
+AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
+    "no key": ({"key": None}, "key: sync_mode='changes' needs the column, or columns, that identify a row"),
+    "no state": ({"state_path": None}, "state_path, state_conn_id: sync_mode='changes' needs one of the two"),
+    "two states": ({"state_conn_id": "c"}, "state_path, state_conn_id: sync_mode='changes' needs one of the two"),
+    "a file's schema": ({"state_schema": "s"}, "state_schema: is for state_conn_id; a SQLite file has no schemas"),
+    "first_run": ({"first_run": "skip"}, "first_run: expected one of send, baseline; found 'skip'"),
+    **{
+        f"max_deleted {value!r}": (
+            {"max_deleted": value},
+            f"max_deleted: expected a share from 0 to 1, found {value!r}",
+        )
+        for value in (-0.1, 1.1, 5, "10%", True, None, float("nan"))
+    },
+    "a state for all": ({"sync_mode": "all", "calls": USERS}, "state_path: is for sync_mode='changes'"),
+    "on_change for all": (
+        {"sync_mode": "all", "state_path": None, "calls": Identify("id", on_change="added")},
+        "identify: on_change=...: needs sync_mode='changes'",
+    ),
+    "an unknown kind": (
+        {"calls": {"call": "identify", "user_id": "id", "on_change": ["removed"]}},
+        "Identify(on_change=...): expected a list of added, updated, deleted; found ['removed']",
+    ),
+    "deleted with when": (
+        {"calls": Identify("id", when={"id": 1}, on_change="deleted")},
+        "identify: when=...: a call on 'deleted' has no row to look at any more",
+    ),
+    "deleted with a column": (
+        {"calls": Identify("id", traits={"e": "email", "i": "id"}, on_change=["updated", "deleted"])},
+        "identify: a call on 'deleted' may use its ids, the key columns and constants, since the row is gone; it also",
+    ),
+    "deleted with an event's column": (
+        {"calls": Track("event", "id", on_change="deleted")},
+        "track:[event]: a call on 'deleted' may use its ids, the key columns and constants",
+    ),
+    "deleted with all columns": (
+        {"calls": Identify("id", traits=AllColumns(), on_change="deleted")},
+        "identify: AllColumns: a call on 'deleted' has no row to take them from",
+    ),
+}
+
+
+class TestGuards:
+    """What cannot go well is refused, as early as it can be known, by its name."""
+
+    @pytest.mark.parametrize(("changed", "text"), AT_PARSE.values(), ids=AT_PARSE)
+    def test_when_the_dag_is_parsed(self, changed: dict[str, Any], text: str) -> None:
+        """What the settings alone show fails when the DAG is parsed."""
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}"):
+            SqlToSegmentOperator(**(settings_of(state_path="/tmp/s.db") | changed))  # noqa: S108
+
+    @pytest.mark.parametrize(
+        ("conn_type", "found"), [(None, ""), ("http", "http"), ("segment", "segment"), ("odd", "odd")]
+    )
+    def test_a_connection_that_holds_no_state(
+        self,
+        segment: SegmentServer,
+        warehouse: SqliteWarehouse,
+        monkeypatch: pytest.MonkeyPatch,
+        conn_type: str,
+        found: str,
+    ) -> None:
+        """A connection that is not there, or is of a type that holds no state, is named before the first request."""
+        fill(warehouse, 3)
+        text = "state_conn_id: Airflow has no connection 'there'"
+        if conn_type:
+            monkeypatch.setenv("AIRFLOW_CONN_THERE", json.dumps({"conn_type": conn_type, "host": "x"}))
+            text = f"state_conn_id: 'there' is of type '{found}'; expected PostgreSQL, MySQL or MariaDB, SQLite"
+        with pytest.raises(Exception, match=re.escape(text)):
+            send({"state_conn_id": "there"})
+        assert segment.requests == []
+
+    def test_a_server_that_is_not_there(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A state that cannot be reached fails before the first request, without a word of the driver's."""
+        fill(warehouse, 3)
+        fields = {"conn_type": "postgres", "host": str(tmp_path), "login": "canary", "schema": "w"}
+        monkeypatch.setenv("AIRFLOW_CONN_THERE", json.dumps(fields))
+        with pytest.raises(Exception, match=r"The state's database failed at opening it: psycopg2?\.") as caught:
+            send({"state_conn_id": "there"})
+        assert "canary" not in str(caught.value)
+        assert segment.requests == []
+
+    def test_a_path_that_cannot_be_written(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, tmp_path: Path
+    ) -> None:
+        """A path below a file, or a folder, is named before the first request."""
+        fill(warehouse, 3)
+        (tmp_path / "file").touch()
+        for path in (tmp_path / "file" / "state.db", tmp_path):
+            with pytest.raises(Exception, match=f"^state_path: {path} cannot be written: "):
+                send({"state_path": str(path)})
+        assert segment.requests == []
+
+    @pytest.mark.parametrize("place", [{}, {"state_path": "/tmp/s.db", "state_conn_id": "c"}], ids=["no", "two"])  # noqa: S108
+    def test_a_reset_must_know_where(self, place: dict[str, str]) -> None:
+        """A reset is told one place, and a sync that is there."""
+        with pytest.raises(Exception, match="state_path, state_conn_id: expected one of the two"):
+            SegmentHook().reset("users", **place)
+
+    def test_a_reset_of_no_sync(self, segment: SegmentServer, tmp_path: Path) -> None:
+        """A reset of a sync that has no state says so."""
+        with pytest.raises(Exception, match="sync_id 'nobody' has no state here"):
+            SegmentHook().reset("nobody", state_path=str(tmp_path / "s.db"))
+
+
+def partial(**changed: Any) -> Any:
+    """A task to map, without a sync_id."""
+    settings = settings_of(sql="SELECT * FROM users WHERE seen = ?", state_path="/tmp/s.db") | changed  # noqa: S108
+    del settings["sync_id"]
+    return SqlToSegmentOperator.partial(**settings)
+
+
+SHARDS = [{"parameters": [n], "sync_id": f"users-{n}"} for n in range(3)]
+
+
+class Shards(BaseOperator):
+    """An upstream task that tells the shards."""
+
+    def __init__(self, *, shards: list[Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shards = shards
+
+    def execute(self, context: Any) -> list[Any]:
+        """Return them."""
+        return self.shards
+
+
+class TestMapped:
+    """Each shard of a mapped task has a state of its own."""
+
+    def test_shards_without_their_own_sync_id(self) -> None:
+        """Shards that would share a state are refused when the DAG is parsed, with the way to do it."""
+        with new_dag():
+            with pytest.raises(ValueError, match=f"^{re.escape(WAY)}$"):
+                partial().expand(parameters=[[0], [1]])
+            with pytest.raises(ValueError, match=f"^{re.escape(WAY)}$"):
+                partial().expand_kwargs([{"parameters": [0]}, SHARDS[1]])
+            twice = f"^{re.escape(WAY)}. Found twice: users-1$"
+            with pytest.raises(ValueError, match=twice):
+                partial().expand_kwargs([*SHARDS, SHARDS[1]])
+            with pytest.raises(ValueError, match=twice):
+                partial().expand(sync_id=["users-1", "users-2", "users-1"])
+
+    def test_a_sync_id_for_all_shards(self, warehouse: SqliteWarehouse) -> None:
+        """One sync_id for all shards is refused when the DAG is parsed, also where the shards are not known yet."""
+        with new_dag():
+            shards = SqlToSegmentOperator(**settings_of(task_id="up", state_path="/tmp/s.db"))  # noqa: S108
+            with pytest.raises(ValueError, match=f"^{re.escape(WAY)}"):
+                SqlToSegmentOperator.partial(**settings_of(state_path="/tmp/s.db")).expand_kwargs(shards.output)  # noqa: S108
+
+    def test_all_needs_none(self) -> None:
+        """Mapped tasks that send all need no sync_id."""
+        with new_dag() as dag:
+            partial(sync_mode="all", state_path=None, calls=USERS).expand(parameters=[[0], [1]])
+        assert dag.task_ids == ["sync"]
+
+    def test_each_shard_has_its_own_state(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, tmp_path: Path, run_dag: RunDag
+    ) -> None:
+        """Shards that run in a DAG remember each their own rows: the second run sends nothing and deletes nothing."""
+        fill(warehouse, 9)
+        warehouse.run("UPDATE users SET seen = id % 3")
+        path = tmp_path / "state.db"
+        for expected in (3, 0):
+            with new_dag() as dag:
+                partial(state_path=str(path), max_deleted=0).expand_kwargs(SHARDS)
+            run = run_dag(dag)
+            assert run.state == "success"
+            assert [kinds(run.xcom("sync", map_index=n)) for n in range(3)] == [(expected, 0, 0)] * 3
+        with closing(sqlite3.connect(path)) as database:
+            names = [name for (name,) in database.execute("SELECT sync_id FROM segment_sync ORDER BY sync_id")]
+        assert names == ["users-0", "users-1", "users-2"]
+        assert len(segment.messages) == 9
+
+    def test_shards_of_an_upstream_task(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, tmp_path: Path, run_dag: RunDag
+    ) -> None:
+        """Shards that only the run knows are checked there: without a sync_id nothing is sent."""
+        fill(warehouse, 3)
+        for shards, state in (([{"parameters": [0]}], "failed"), (SHARDS[:1], "success")):
+            with new_dag() as dag:
+                up = Shards(task_id="up", shards=shards)
+                partial(state_path=str(tmp_path / "state.db")).expand_kwargs(up.output)
+            run = run_dag(dag)
+            assert run.task("sync", 0)[0] == state
+            assert len(segment.messages) == (0 if state == "failed" else 3)
+
+
+class TestWhatIsKept:
+    """The state's file is its owner's, and has no personal data in it."""
+
+    @pytest.mark.parametrize("calls", [[USERS], [USERS, LEFT]], ids=["no ids", "ids of deleted"])
+    def test_nothing_personal(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, tmp_path: Path, calls: list[Any]
+    ) -> None:
+        """Neither keys nor values are in the file, journal included; only a call on "deleted" keeps its ids."""
+        warehouse.run("CREATE TABLE users (id TEXT, email TEXT)")
+        warehouse.insert("users", [("canary-id", "canary@example.com"), ("2", "x" * 40_000)])
+        path = tmp_path / "state.db"
+        os.umask(os.umask(0o000))
+        send({"state_path": str(path)}, calls=calls, max_rejected=1)
+        warehouse.run("UPDATE users SET email = 'canary2@example.com' WHERE id = 'canary-id'")
+        send({"state_path": str(path)}, calls=calls, max_rejected=1)
+        files = [file for file in tmp_path.iterdir() if file.name.startswith("state.db")]
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        data = b"".join(file.read_bytes() for file in files)
+        assert b"segment_state" in data
+        assert b"example.com" not in data
+        assert b"local-write-key" not in data
+        assert (b"canary" in data) == (LEFT in calls)
+
+    def test_files_of_a_running_sync(
+        self, warehouse: SqliteWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While it runs, the journals beside the file are its owner's as well."""
+        fill(warehouse, 3)
+        path, modes = tmp_path / "state.db", {}
+        with SegmentServer() as server:
+            monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", server.connection)
+            server.respond_with(
+                lambda _: modes.update({f.name: stat.S_IMODE(f.stat().st_mode) for f in tmp_path.glob("state.db*")})
+            )
+            send({"state_path": str(path)})
+        assert {"state.db", "state.db-wal"} <= modes.keys()
+        assert set(modes.values()) == {0o600}
