@@ -1,6 +1,8 @@
 # Everything here works after `git clone` with python3 (3.11 or later), make and a package index.
 AIRFLOW ?= 3.3
 PYTHON ?= python3
+# More dependency groups of pyproject.toml, such as mysql, which needs a compiler and MariaDB's headers.
+EXTRA ?=
 
 VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
@@ -33,7 +35,7 @@ format: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet 'apache-airflow==$(AIRFLOW).*' --editable . --group dev
+	$(BIN)/pip install --quiet 'apache-airflow==$(AIRFLOW).*' --editable . --group dev $(addprefix --group ,$(EXTRA))
 	touch $@
 
 .venv-core/installed: pyproject.toml
