@@ -322,3 +322,11 @@ def test_differs_just_as_listed(name: str) -> None:
     instead, reason = DIFFERENCES[name]
     assert not is_same(found, expected), f"it is the same by now; take it off the list: {reason}"
     assert text(found) == text(changed(expected, instead) if isinstance(instead, dict) else instead), reason
+
+
+def test_every_difference_is_documented() -> None:
+    """docs/mapping.md names each case that differs, and no other."""
+    page = (Path(__file__).parents[2] / "docs" / "mapping.md").read_text(encoding="utf-8")
+    table = page.split("## Differences from Segment's own destination", 1)[1]
+    named = {name for name in re.findall(r"`([\w./]+)`", table) if name in {case["id"] for case in CASES}}
+    assert named == set(DIFFERENCES)
