@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import queue
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -14,6 +16,9 @@ from airflow_provider_segment.core.batching import MAX_BODY_BYTES, MAX_EVENTS, B
 from airflow_provider_segment.core.errors import CredentialsError, EndpointError, NotSentError, SegmentError
 from airflow_provider_segment.core.retries import MAX_ASKED_WAIT, RetryPolicy, Verdict, asked_wait, judge
 from airflow_provider_segment.core.transport import Response, Transport
+
+# Seconds between looks at whether somebody has stopped the run.
+_LOOK = 0.2
 
 
 @dataclass(slots=True)
@@ -59,12 +64,14 @@ class Pace:
         :param events: how many.
         :param stopping: is set when the run ends early.
         """
-        with self._lock:
-            mine = max(time.monotonic(), self._next)
-            self._next = mine + (events / self._rate if self._rate else 0.0)
-        # Another sender may be told to wait while this one waits for its turn, so it looks again.
-        while (left := max(mine, self._held_until) - time.monotonic()) > 0 and not stopping.wait(left):
-            pass
+        while not stopping.is_set():
+            with self._lock:
+                now = time.monotonic()
+                start = max(self._next, self._held_until)
+                if start <= now:
+                    self._next = now + (events / self._rate if self._rate else 0.0)
+                    return
+            stopping.wait(start - now)  # then it is whose turn it is: another sender may have been told to wait
 
     def hold(self, seconds: float) -> None:
         """Let no sender go on before some seconds have passed.
@@ -96,16 +103,27 @@ class Delivery:
         # Connecting and reading, each within the time-out; then a moment for the thread to say so.
         self.longest_request = 2 * transport.timeout + 1.0
         self._stopping = threading.Event()
-        self._pool = ThreadPoolExecutor(max_in_flight, thread_name_prefix="segment")
         self._flying: set[Future[Outcome]] = set()
+        self._work: queue.SimpleQueue[tuple[Future[Outcome], Batch] | None] = queue.SimpleQueue()
+        self._senders = [
+            threading.Thread(target=self._send, name=f"segment_{number}", daemon=True)
+            for number in range(max_in_flight)
+        ]
+        for sender in self._senders:
+            sender.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        # A request that outlived the grace of a failed run ends by its own time-out; nobody waits for it here.
-        self._pool.shutdown(wait=not self._flying, cancel_futures=True)
+        for sender in self._senders:
+            self._work.put(None)
+        if not self._flying:
+            for sender in self._senders:
+                sender.join()
+        # A request that outlived the grace of a failed run ends by its own time-out; nobody waits for it, since
+        # senders are daemons: Airflow may have seconds left to end the process.
         self._transport.close()
 
     def make_room(self) -> list[Outcome]:
@@ -113,13 +131,14 @@ class Delivery:
 
         :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte.
         """
-        if len(self._flying) >= self._max_in_flight and not wait(self._flying, self._patience, FIRST_COMPLETED).done:
-            raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
+        self._wait_until(lambda: len(self._flying) - sum(f.done() for f in self._flying) < self._max_in_flight)
         return self._ended()
 
     def submit(self, batch: Batch) -> None:
         """Send a batch on its way."""
-        self._flying.add(self._pool.submit(self._deliver, batch))
+        future: Future[Outcome] = Future()
+        self._flying.add(future)
+        self._work.put((future, batch))
 
     def drain(self, seconds: float | None = None) -> list[Outcome]:
         """Wait for the batches that are on their way, and return their outcomes.
@@ -127,8 +146,10 @@ class Delivery:
         :param seconds: how long to wait; by default as long as a batch can take.
         :raises NotSentError: if one does not end in that time.
         """
-        if wait(self._flying, self._patience if seconds is None else seconds).not_done and seconds is None:
-            raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
+        if seconds is None and not self._stopping.is_set():
+            self._wait_until(lambda: all(future.done() for future in self._flying))
+        else:
+            wait(self._flying, self.longest_request if seconds is None else seconds)
         return self._ended()
 
     @property
@@ -139,6 +160,28 @@ class Delivery:
     def stop(self) -> None:
         """Let requests that were made come back, and make no new ones."""
         self._stopping.set()
+
+    def _send(self) -> None:
+        """Be one sender: deliver batches until there are none."""
+        while (work := self._work.get()) is not None:
+            future, batch = work
+            try:
+                future.set_result(self._deliver(batch))
+            except BaseException as error:  # noqa: BLE001  a bug; whoever waits for the outcome raises it
+                future.set_exception(error)
+
+    def _wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for batches to end, and look from time to time whether somebody has stopped the run.
+
+        :raises NotSentError: if somebody has, or none ends in time.
+        """
+        deadline = time.monotonic() + self._patience
+        while not is_so():
+            if self._stopping.is_set():
+                raise NotSentError("The run was stopped")
+            if time.monotonic() > deadline:
+                raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
+            wait({future for future in self._flying if not future.done()}, _LOOK, FIRST_COMPLETED)
 
     def _ended(self) -> list[Outcome]:
         ended = {future for future in self._flying if future.done()}

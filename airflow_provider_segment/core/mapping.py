@@ -115,10 +115,14 @@ class CompiledCall:
 
     def column(self, field: str) -> str | None:
         """Return the column that a field of the message was made from, as far as one can be named."""
-        known = self._compiler.origins
-        while field and field not in known:  # the value may stand deep in an object that the column holds
-            field = field[: max(field.rfind("."), field.rfind("["), 0)]
-        return known.get(field)
+        return self._compiler.origins.get(self.mapped(field))
+
+    def mapped(self, field: str) -> str:
+        """Return a field as far as the call maps it: names deeper in a column's object are the row's own."""
+        known, part = self._compiler.origins, field
+        while part and part not in known:
+            part = part[: max(part.rfind("."), part.rfind("["), 0)]
+        return part or re.split(r"[.\[]", field, maxsplit=1)[0]
 
     def _add_scalar(self, compiler: _Compiler, name: str, source: Source) -> None:
         wire = messages.WIRE.get(name, name)
@@ -178,6 +182,10 @@ class WrittenMessages:
     def column(self, field: str) -> str | None:
         """Return None: a field of the message names itself."""
         return None
+
+    def mapped(self, field: str) -> str:
+        """Return the message's own field; the names below it may be personal data."""
+        return re.split(r"[.\[]", field, maxsplit=1)[0]
 
 
 class _Compiler:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -38,7 +38,7 @@ from airflow_provider_segment.core.errors import (
 )
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
-from airflow_provider_segment.core.messages import Message
+from airflow_provider_segment.core.messages import TYPES, Message
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.core.preview import Preview
@@ -176,7 +176,7 @@ class _Run:
         places: list[int] = []
         contents: list[bytes] = []
         for place in wanted:
-            made = None
+            made, stop = None, None
             try:
                 if origins[place] is None:
                     raise Refused(
@@ -188,7 +188,9 @@ class _Run:
             except Refused as refused:
                 self._refuse(route.rejection(first + place, refused), origins[place], made)
             except ZoneMissing as error:
-                raise route.stopped_by(first + place, error) from None
+                stop = route.stopped_by(first + place, error)
+            if stop is not None:  # raised here, so that the row's own names stand in no context of it
+                raise stop
         return places, contents
 
     def _post(self, batch: Batch) -> None:
@@ -225,7 +227,8 @@ class _Run:
         report.bytes += outcome.bytes
         for place, answer in outcome.rejected:
             row, call = batch.rows[place], batch.calls[place]
-            reason = answer.message or "Segment gave no reason"
+            said = "" if _quotes(answer.message, batch.events[place]) else answer.message
+            reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             self._refuse(rejection, batch.keys[place], batch.events[place])
         if self._changes is not None:
@@ -308,13 +311,13 @@ class _Route:
         """Return a bad row as a value."""
         column = self.call.column(refused.field)
         reason = f"column {column}: {refused.reason}" if column else refused.reason
-        return Rejection(row, self.call.identity, "mapping", refused.field, refused.code, reason)
+        return Rejection(row, self.call.identity, "mapping", self.call.mapped(refused.field), refused.code, reason)
 
     def stopped_by(self, row: int, error: ZoneMissing) -> SettingError:
         """Return the error of a timestamp without a zone with its row and column."""
-        field = str(error).partition(":")[0]
-        column = self.call.column(field)
-        return SettingError(f"row {row}, {self.call.identity}, {f'column {column}, ' if column else ''}{error}")
+        field, _, rest = str(error).partition(": ")
+        column, field = self.call.column(field), self.call.mapped(field)
+        return SettingError(f"row {row}, {self.call.identity}, {f'column {column}, ' if column else ''}{field}: {rest}")
 
 
 def _changes(plan: Plan, calls: Sequence[Call], columns: Columns) -> Changes | None:
@@ -325,3 +328,18 @@ def _changes(plan: Plan, calls: Sequence[Call], columns: Columns) -> Changes | N
     )  # it brings SQLAlchemy, which sync_mode="all" does without
 
     return Changes(calls, columns, plan.options, plan.state)
+
+
+def _quotes(text: str, event: bytes) -> bool:
+    """Tell whether an answer repeats a value of the event: then it is as personal as the row."""
+
+    def values_in(part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            part = [*part, *part.values()] if part.get("type") not in TYPES else list(part.values())
+        if isinstance(part, list):
+            for inner in part:
+                yield from values_in(inner)
+        elif isinstance(part, (str, int, float)) and len(str(part)) > 3:
+            yield str(part)
+
+    return bool(text) and any(value in text for value in values_in(orjson.loads(event)) if value not in TYPES)

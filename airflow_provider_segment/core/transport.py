@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import orjson
@@ -141,7 +141,11 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             ) as answer:
-                return read_answer(answer, sent)
+                response = read_answer(answer, sent)
+                if self.write_key in response.message:  # it must not reach an error or a log
+                    said = response.message.replace(self.write_key, "***")
+                    return replace(response, content={"message": said})
+                return response
         except (requests.RequestException, HTTPError, OSError) as error:
             self._forget_session()
             return Response(None, trouble=kind_of_trouble(error), sent=sent)
@@ -187,7 +191,7 @@ def new_session(proxy: str | None) -> requests.Session:
 
     :param proxy: URL of a proxy; None takes the environment's.
     """
-    session = requests.Session()
+    session = _Session()
     session.auth = _no_auth
     if proxy:
         session.proxies = {"http": proxy, "https": proxy}
@@ -241,6 +245,13 @@ def kind_of_trouble(error: Exception) -> str:
     }
     name = next((text for kind, text in names.items() if isinstance(error, kind)), "the connection failed")
     return f"{name} ({type(error).__name__})"
+
+
+class _Session(requests.Session):
+    """A session that leaves redirects alone: requests would read even the Location of one that it is not to follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that there is none."""
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

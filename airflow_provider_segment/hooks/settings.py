@@ -19,6 +19,7 @@ OAUTH_FIELDS = ("oauth_client_id", "oauth_key_id", "oauth_private_key")
 # "more than 1,000 events per second in a workspace": https://segment.com/docs/connections/rate-limits
 DOCUMENTED_EVENTS_PER_SECOND = 1000
 KEY_LENGTH = 32
+_LONGEST_SHOWN = 16
 
 
 class Connection(Protocol):
@@ -108,7 +109,7 @@ def read_settings(connection: Connection) -> Settings:
     allow_http = _truth(extra.get("allow_http", False), f"{where}: allow_http")
     region = extra.get("region", "us")
     if region not in ENDPOINTS:
-        raise SettingError(f"{where}: region: expected us or eu, found {region!r}")
+        raise SettingError(f"{where}: region: expected us or eu, found {_shown(region)}")
     host = _endpoint(connection.host, f"{where}: host", allow_http=allow_http) if connection.host else None
     # What stands at the host is taken to serve all of Segment's APIs, unless the region is said as well.
     other = host.removesuffix("/v1") if host and "region" not in extra else None
@@ -164,11 +165,13 @@ def _endpoint(host: str, where: str, *, allow_http: bool) -> str:
     if url.username is not None or url.password is not None:
         raise SettingError(f"{wanted}, without a user or password in it")
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise SettingError(f"{wanted}, with its scheme; found {host!r}")
+        raise SettingError(f"{wanted}, with its scheme; found {_shown(host)}")
     if url.query or url.fragment:
-        raise SettingError(f"{wanted}, without a query or fragment; found {host!r}")
+        raise SettingError(f"{wanted}, without a query or fragment; found {_shown(host)}")
     if url.scheme == "http" and not allow_http and not _is_loopback(url.hostname):
-        raise SettingError(f"{where}: {host!r} has no TLS; use https, or set allow_http in the connection's extra")
+        raise SettingError(
+            f"{where}: {_shown(host)} has no TLS; use https, or set allow_http in the connection's extra"
+        )
     default_port = {"http": 80, "https": 443}[url.scheme]
     hostname = f"[{url.hostname}]" if ":" in url.hostname else url.hostname  # lower-case, as urlsplit gives it
     netloc = hostname if port in (None, default_port) else f"{hostname}:{port}"
@@ -204,12 +207,18 @@ def _number(value: Any, where: str, *, zero: bool = False) -> float:
     except (TypeError, ValueError):
         number = -1.0
     if isinstance(value, bool) or not (0 <= number < float("inf")) or (number == 0 and not zero):
-        raise SettingError(f"{where}: expected a number {'from 0' if zero else 'above 0'}, found {value!r}")
+        raise SettingError(f"{where}: expected a number {'from 0' if zero else 'above 0'}, found {_shown(value)}")
     return number
 
 
 def _truth(value: Any, where: str) -> bool:
     known = {"true": True, "false": False}
     if str(value).lower() not in known:
-        raise SettingError(f"{where}: expected true or false, found {value!r}")
+        raise SettingError(f"{where}: expected true or false, found {_shown(value)}")
     return known[str(value).lower()]
+
+
+def _shown(value: Any) -> str:
+    """Return what was found, unless it is so long that it may be a key in the wrong field."""
+    text = value if isinstance(value, str) else repr(value)
+    return repr(value) if len(text) <= _LONGEST_SHOWN else f"{len(text)} characters"
