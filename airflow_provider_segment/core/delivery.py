@@ -115,9 +115,9 @@ class Delivery:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
-        for sender in self._senders:
+        for _ in self._senders:
             self._work.put(None)
         if not self._flying:
             for sender in self._senders:

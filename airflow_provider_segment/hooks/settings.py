@@ -19,7 +19,7 @@ OAUTH_FIELDS = ("oauth_client_id", "oauth_key_id", "oauth_private_key")
 # "more than 1,000 events per second in a workspace": https://segment.com/docs/connections/rate-limits
 DOCUMENTED_EVENTS_PER_SECOND = 1000
 KEY_LENGTH = 32
-_LONGEST_SHOWN = 16
+_LONGEST_SHOWN = 24
 
 
 class Connection(Protocol):
