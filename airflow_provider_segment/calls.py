@@ -91,7 +91,8 @@ class Call:
     :param integrations: literal: which destinations, ``{"All": False, "Mixpanel": True}``.
     :param message_id: a column that names the message for Segment's deduplication; by default we make the ids.
     :param when: only rows where each column equals the value, or is in the list of values.
-    :param on_change: with ``sync_mode="changes"``: which of "added", "updated", "deleted" make this call.
+    :param on_change: with ``sync_mode="changes"``: which of "added", "updated", "deleted" make this call; with "all"
+        each row makes it.
     :param enabled: False turns the call off.
     :param label: the call's name within its sync; by default its type and, for Track, its event.
     """
@@ -337,14 +338,12 @@ def check_changes(calls: Sequence[Call], sync_mode: str, key: Sequence[str]) -> 
     """Check that calls on "deleted" can be made when the row is gone.
 
     :param calls: of a sync.
-    :param sync_mode: with "all" there are no changes to make calls on.
+    :param sync_mode: with "all" each row makes each call, whatever its ``on_change`` says.
     :param key: the key columns.
     :raises ValueError: if a call on "deleted" uses more than ids, the key columns and constants.
     """
     for call in calls:
-        if sync_mode == "all" and call.on_change is not None:
-            raise ValueError(f"{call.identity}: on_change=...: needs sync_mode='changes'")
-        if "deleted" not in call.kinds:
+        if sync_mode == "all" or "deleted" not in call.kinds:
             continue
         if call.when is not None:
             raise ValueError(f"{call.identity}: when=...: a call on 'deleted' has no row to look at any more")

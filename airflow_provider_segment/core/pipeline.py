@@ -272,7 +272,9 @@ class _Run:
         refused = report.invalid + report.rejected
         if refused > (allowed * report.calls if allowed < 1 else allowed):
             raise self.told(
-                RejectedError(f"{refused:,} of {report.calls:,} calls were refused; max_rejected allows {allowed:g}")
+                RejectedError(
+                    f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}"
+                )
             )
 
     def told(self, error: SegmentError) -> SegmentError:
