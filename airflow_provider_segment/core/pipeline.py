@@ -325,9 +325,8 @@ class _Route:
 def _changes(plan: Plan, calls: Sequence[Call], columns: Columns) -> Changes | None:
     if plan.state is None:
         return None
-    from airflow_provider_segment.core.changes import (
-        Changes,
-    )  # it brings SQLAlchemy, which sync_mode="all" does without
+    # Imported here: it brings SQLAlchemy, which sync_mode="all" does without.
+    from airflow_provider_segment.core.changes import Changes
 
     return Changes(calls, columns, plan.options, plan.state)
 
