@@ -178,7 +178,7 @@ class Delivery:
         deadline = time.monotonic() + self._patience
         while not is_so():
             if self._stopping.is_set():
-                raise NotSentError("The run was stopped")
+                raise NotSentError("the run was stopped")
             if time.monotonic() > deadline:
                 raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
             wait({future for future in self._flying if not future.done()}, _LOOK, FIRST_COMPLETED)
