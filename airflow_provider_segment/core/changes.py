@@ -25,6 +25,7 @@ from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GON
 
 PAGE = 2_500
 DOUBTS = {"added": AS_NEW, "updated": AS_KNOWN, "deleted": AS_KNOWN}
+_EMPTY = blake2b(digest_size=8)  # a copy is cheaper than a new one
 _NOT_KNOWN = (0, None, 0, 0, 0)
 Refuse = Callable[[int, bytes, Refused], None]
 
@@ -332,7 +333,7 @@ def numbers_of(keys: Sequence[bytes]) -> list[int]:
         if max(map(abs, numbers), default=0) < 2**63:
             return numbers
     pairs = zip(texts, _hashes(keys), strict=True)
-    return [int(text) if _is_64_bit_integer(text) else hashed for text, hashed in pairs]
+    return [hashed if text.startswith(b'"') or not _is_64_bit_integer(text) else int(text) for text, hashed in pairs]
 
 
 def _is_64_bit_integer(text: bytes) -> bool:
@@ -348,5 +349,9 @@ def _without_own_id(content: bytes) -> bytes:
 
 def _hashes(parts: Iterable[bytes]) -> list[int]:
     """Return 64-bit hashes."""
-    digests = [blake2b(data, digest_size=8).digest() for data in parts]
+    new, digests = _EMPTY.copy, []
+    for part in parts:
+        digest = new()
+        digest.update(part)
+        digests.append(digest.digest())
     return list(struct.unpack(f">{len(digests)}q", b"".join(digests)))
