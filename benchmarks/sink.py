@@ -10,6 +10,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ async def serve(delay: float, stats: Stats) -> None:
 
     async def answer(head: bytes, reader: asyncio.StreamReader) -> bytes:
         if head.startswith(b"GET /stats"):
-            return http(json.dumps(stats.counts).encode())
+            return http(json.dumps(stats.counts | {"cpu": time.process_time()}).encode())
         stats.take(await reader.readexactly(length(head)))
         await asyncio.sleep(delay)
         return http(ANSWER)
@@ -102,7 +103,7 @@ class Sink:
     url: str
 
     def stats(self) -> dict[str, Any]:
-        """Return what arrived until now."""
+        """Return what arrived until now, and the seconds of CPU that the sink took."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{self.url}/stats", timeout=30) as answer:
             counts: dict[str, Any] = json.load(answer)
