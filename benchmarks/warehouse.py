@@ -61,7 +61,7 @@ def sqlite(home: Path, rows: int, wide: int = 0) -> Iterator[str]:
     path = home / "warehouse.db"
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(f"CREATE TABLE users ({NAMES})")
-        database.execute(f"INSERT INTO users {NUMBERS.format(rows=rows, columns=SQLITE)}")  # noqa: S608 - our own
+        database.execute(f"INSERT INTO users {NUMBERS.format(rows=rows, columns=SQLITE)}")
         if wide:
             database.execute(f"CREATE TABLE wide AS {NUMBERS.format(rows=wide, columns=WIDE)}")
     yield json.dumps({"conn_type": "sqlite", "host": str(path)})
