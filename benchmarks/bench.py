@@ -38,12 +38,12 @@ def chosen(only: list[str], *, short: bool) -> list[Asked]:
 
     :raises SystemExit: if no name begins so.
     """
-    in_short = [
+    in_short: list[Asked] = [
         *(one for one in SPEED if one.short),
         *(one for one in MEMORY if one.name == "memory-key"),
         *(one for one in STARTUP if one.short),
     ]
-    asked: list[Asked] = list(in_short) if short else [*SPEED, *MEMORY, *STARTUP, "limit"]
+    asked: list[Asked] = in_short if short else [*SPEED, *MEMORY, *STARTUP, "limit"]
     names = [name(one) for one in asked]
     for beginning in only:
         if not any(one.startswith(beginning) for one in names):

@@ -1,4 +1,4 @@
-"""Measures where the loop's time goes: microseconds of CPU that each of its steps takes for a row, one step at a time.
+"""Measures where the hand-written loop's time goes: microseconds of CPU a row, one step of it more each time.
 
 No program in Python can do without most of them: rows must be fetched, encoded and posted, and a message needs an id.
 """
@@ -8,66 +8,76 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import closing
 from hashlib import md5
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
+import loop
 import orjson
-import requests
-from loop import PAGE, bodies, connect, identify
 from results import Stage
 from scenarios import USERS
 from sink import sink
 
+Page = list[tuple[Any, ...]]
 
-class Again:
-    """A cursor over rows that were fetched already."""
 
-    def __init__(self, rows: list[Any]) -> None:
-        self._rows = rows
-        self._place = 0
+def fetch(page: Page) -> None:
+    """Do nothing with the rows."""
 
-    def fetchmany(self, size: int) -> list[Any]:
-        """Return the next rows."""
-        self._place += size
-        return self._rows[self._place - size : self._place]
+
+def make(page: Page) -> None:
+    """Make the messages of the rows."""
+    for row in page:
+        loop.identify(row)
+
+
+def encode(page: Page) -> None:
+    """Make and encode them."""
+    for row in page:
+        orjson.dumps(loop.identify(row)[0])
+
+
+def hashed(page: Page) -> None:
+    """Make, encode and hash them."""
+    for row in page:
+        md5(orjson.dumps(loop.identify(row)[0])).hexdigest()  # noqa: S324 - an id, no secret
 
 
 def limit(warehouse: str, rows: int, rounds: int) -> list[Stage]:
-    """Return the steps of the loop, each measured alone, medians."""
+    """Return what each step adds to the ones before it, by the medians of some rounds."""
     place, sql = json.loads(warehouse), USERS.format(rows=rows)
 
-    def fetch() -> list[Any]:
-        connection, cursor = connect(place)
-        cursor.execute(sql)
-        found: list[Any] = []
-        while page := cursor.fetchmany(PAGE):
-            found += page
-        connection.close()
-        return found
+    def up_to(step: Callable[[Page], None]) -> None:
+        connection, cursor = loop.connect(place)
+        with closing(connection):
+            cursor.execute(sql)
+            while page := cursor.fetchmany(loop.PAGE):
+                step(page)
 
-    fetched = fetch()
-    messages = [identify(row)[0] for row in fetched]
-    encoded = [orjson.dumps(message) for message in messages]
-    hashed = [md5(one).hexdigest() for one in encoded]  # noqa: S324 - an id, no secret
-    ready = list(bodies(Again(fetched), identify, {"rows": 0, "sent": 0}))
-    with sink() as segment, requests.Session() as session:
-        url = f"{segment.url}/v1/batch"
+    def bodies() -> None:
+        connection, cursor = loop.connect(place)
+        with closing(connection):
+            cursor.execute(sql)
+            for _ in loop.bodies(cursor, loop.identify, {"rows": 0, "sent": 0}):
+                pass
+
+    with sink() as segment:
         steps: dict[str, Callable[[], object]] = {
-            "fetch (sqlite3)": fetch,
-            "make the message (dict)": lambda: [identify(row)[0] for row in fetched],
-            "encode (orjson)": lambda: [orjson.dumps(message) for message in messages],
-            "id (md5)": lambda: [md5(one).hexdigest() for one in encoded],  # noqa: S324
-            "put the id in": lambda: [
-                b'%b,"messageId":"%b"}' % (one[:-1], name.encode()) for one, name in zip(encoded, hashed, strict=True)
-            ],
-            "post (requests)": lambda: [session.post(url, data=body, timeout=30) for body in ready],
+            "fetch (sqlite3)": lambda: up_to(fetch),
+            "make the message (dict)": lambda: up_to(make),
+            "encode (orjson)": lambda: up_to(encode),
+            "id (md5)": lambda: up_to(hashed),
+            "put the id in, fill bodies": bodies,
+            "post (requests, 4 threads)": lambda: loop.run(place, segment.url, sql, "identify", 4),
         }
         found: dict[str, list[float]] = {name: [] for name in steps}
         for _ in range(rounds):
             for name, step in steps.items():
                 found[name].append(cpu(step) / rows * 1e6)
-    return [Stage("limit", name, median(each)) for name, each in found.items()]
+    sums = [0.0, *(median(each) for each in found.values())]
+    return [Stage("limit", name, after - before) for name, (before, after) in zip(found, pairwise(sums), strict=True)]
 
 
 def cpu(step: Callable[[], object]) -> float:

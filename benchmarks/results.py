@@ -130,7 +130,8 @@ class Results:
 
     def missed(self) -> list[str]:
         """Return the scenarios whose promise is not kept."""
-        return [one.scenario for one in (*self.speed, *self.memory, *self.startup) if not one.kept]
+        lines: list[Speed | Peak | Startup] = [*self.speed, *self.memory, *self.startup]
+        return [one.scenario for one in lines if not one.kept]
 
     def save(self, path: Path) -> None:
         """Write all as JSON."""

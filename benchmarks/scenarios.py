@@ -10,9 +10,9 @@ USERS = "SELECT * FROM users WHERE id <= {rows}"
 WIDE = "SELECT * FROM wide WHERE id <= {rows}"
 
 TRAITS = ["email", "first_name", "last_name", "plan", "country", "orders", "lifetime_value", "is_active", "created_at"]
-IDENTIFY = {"call": "identify", "user_id": "id", "traits": TRAITS}
-TRACK = {"call": "track", "event": {"constant": "Signed Up"}, "user_id": "id", "properties": TRAITS}
-WIDE_IDENTIFY = {
+IDENTIFY: dict[str, Any] = {"call": "identify", "user_id": "id", "traits": TRAITS}
+TRACK: dict[str, Any] = {"call": "track", "event": {"constant": "Signed Up"}, "user_id": "id", "properties": TRAITS}
+WIDE_IDENTIFY: dict[str, Any] = {
     "call": "identify",
     "user_id": "id",
     "traits": [f"c{number:02}" for number in range(1, 94)],
@@ -24,7 +24,7 @@ WIDE_IDENTIFY = {
         "campaign.name": "campaign",
     },
 }
-THREE = [
+THREE: list[dict[str, Any]] = [
     IDENTIFY,
     {**TRACK, "properties": ["plan", "orders"]},
     {"call": "group", "group_id": "country", "user_id": "id", "traits": ["country"]},
