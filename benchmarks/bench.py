@@ -70,7 +70,7 @@ class Lab:
                 table = "wide" if "FROM wide" in one.sql else one.source
                 self._rows[table] = max(self._rows[table], one.short if short else one.rows)
             elif isinstance(one, Memory):
-                self._rows["sqlite"] = max(self._rows["sqlite"], *self.sizes)
+                self._rows[one.source] = max(self._rows[one.source], *self.sizes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ def measure(asked: Asked, lab: Lab, rounds: int, results: Results) -> None:
         if isinstance(asked, Scenario):
             results.speed += speed(asked, lab.warehouse(asked.source), home, rounds, short=lab.short)
         elif isinstance(asked, Memory):
-            results.memory += memory(asked, lab.warehouse(), home, lab.sizes)
+            results.memory += memory(asked, lab.warehouse(asked.source), home, lab.sizes)
         elif isinstance(asked, Probe):
             results.startup += startup(asked, home, rounds)
         else:
@@ -133,16 +133,18 @@ def machine(mode: str, rounds: int) -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {place}; {software}; {how}."
 
 
-def run(asked: list[Asked], rounds: int, *, short: bool) -> Results:
-    """Measure all that is asked, one after the other."""
+def run(asked: list[Asked], rounds: int, saved: Path | None, *, short: bool) -> Results:
+    """Measure all that is asked, one after the other, and save after each."""
     results = Results([machine("short" if short else "full", rounds)])
     with ExitStack() as stack:
-        # The full mode needs about 2 GB for a while; TMPDIR says where.
+        # The full mode needs about 3 GB for a while; TMPDIR says where.
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lab = Lab(home, asked, stack, short=short)
         for one in asked:
             say(name(one))
             measure(one, lab, rounds, results)
+            if saved:
+                results.save(saved)
     return results
 
 
@@ -152,7 +154,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="fewer scenarios, rows and rounds")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="scenarios whose names begin so")
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS['full']}, short {ROUNDS['short']}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results there, after each scenario")
     parser.add_argument(
         "--from", type=Path, nargs="+", metavar="FILE", dest="saved", help="measure nothing, read these"
     )
@@ -163,12 +165,12 @@ def main() -> int:
         results = Results()
         for path in settings.saved:
             results.add(path)
+        if settings.json:
+            results.save(settings.json)
     else:
         rounds = settings.rounds or ROUNDS["short" if settings.short else "full"]
-        results = run(chosen(settings.only, short=settings.short), rounds, short=settings.short)
+        results = run(chosen(settings.only, short=settings.short), rounds, settings.json, short=settings.short)
         say(f"took {time.monotonic() - began:.0f} s")
-    if settings.json:
-        results.save(settings.json)
     if settings.write:
         write(results, HERE / "README.md", HERE.parent / "docs")
     print(markdown(results))

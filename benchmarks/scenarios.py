@@ -70,12 +70,14 @@ class Memory:
     """The peak memory of one run in a new process, for few rows and for many.
 
     :param side: "ours" or "loop".
+    :param source: the database.
     :param times: how many times the memory of few rows many may take; None: no promise.
     :param more: how many bytes more they may take; None: no promise.
     """
 
     name: str
     side: str = "ours"
+    source: str = "sqlite"
     key: str | None = "id"
     changes: bool = False
     times: float | None = None
@@ -154,6 +156,8 @@ MEMORY = [
     # The table of fingerprints takes 64 MB for up to 12 million rows.
     Memory("memory-without-key", key=None, more=64 * MB),
     Memory("memory-changes", changes=True, times=1.2),
+    # A driver that is not asked to stream holds all rows.
+    Memory("memory-postgres", source="postgres", times=1.2),
     Memory("memory-loop", side="loop"),
 ]
 MEMORY_ROWS = {"full": (50_000, 500_000, 5_000_000), "short": (50_000, 250_000)}
