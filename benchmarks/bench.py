@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -160,6 +161,8 @@ def main() -> int:
     )
     parser.add_argument("--write", action="store_true", help="renew the tables in README.md and the plots in docs/")
     settings = parser.parse_args()
+    # Ended from outside it still ends its servers and removes its data.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     if settings.saved:
         results = Results()
