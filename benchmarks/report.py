@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from results import Peak, Results, Speed, Spread, Stage, Startup
+from scenarios import SPEED
 
 MB = 1_000_000
 SPEED_HEAD = (
@@ -20,9 +21,10 @@ MARKS = "<!-- table -->\n", "<!-- /table -->\n"
 
 def markdown(results: Results) -> str:
     """Return all tables of which there are rows."""
+    lines = sorted(results.speed, key=place)
     parts = [*results.runs, "gzip is not offered, so there is no figure for it."]
-    if results.speed:
-        parts += ["**Speed**", table(SPEED_HEAD, results.speed, speed_cells), server(results.speed)]
+    if lines:
+        parts += ["**Speed**", table(SPEED_HEAD, lines, speed_cells), server(lines)]
     if results.memory:
         parts += ["**Memory**", table(MEMORY_HEAD, results.memory, memory_cells)]
     if results.startup:
@@ -33,6 +35,12 @@ def markdown(results: Results) -> str:
             table(("step of the loop", "µs of CPU a row"), stages(results), stage_cells),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def place(one: Speed) -> int:
+    """Return the place of a line's scenario in the table of scenarios; of one that is no more, the last."""
+    names = [scenario.name for scenario in SPEED]
+    return names.index(one.scenario) if one.scenario in names else len(names)
 
 
 def server(lines: Sequence[Speed]) -> str:
