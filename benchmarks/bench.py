@@ -177,7 +177,7 @@ def main() -> int:
     if settings.write:
         write(results, HERE / "README.md", HERE.parent / "docs")
     print(markdown(results))
-    if missed := results.missed():
+    if missed := dict.fromkeys(results.missed()):
         say(f"MISSED: {', '.join(missed)}")
     return 1 if missed and not settings.short else 0
 
