@@ -131,12 +131,12 @@ def machine(mode: str, rounds: int) -> str:
     place = f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GB, load before {os.getloadavg()[0]:.1f}"
     software = f"Python {platform.python_version()}, Airflow {version('apache-airflow')}"
     how = f"package at {commit}{changed}; {mode} mode, {rounds} rounds"
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {place}; {software}; {how}."
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {place}; {software}; {how}"
 
 
 def run(asked: list[Asked], rounds: int, saved: Path | None, *, short: bool) -> Results:
     """Measure all that is asked, one after the other, and save after each."""
-    results = Results([machine("short" if short else "full", rounds)])
+    results, where, began = Results(), machine("short" if short else "full", rounds), time.monotonic()
     with ExitStack() as stack:
         # The full mode needs about 3 GB for a while; TMPDIR says where.
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -144,6 +144,7 @@ def run(asked: list[Asked], rounds: int, saved: Path | None, *, short: bool) -> 
         for one in asked:
             say(name(one))
             measure(one, lab, rounds, results)
+            results.runs = [f"{where}; took {(time.monotonic() - began) / 60:.1f} min."]
             if saved:
                 results.save(saved)
     return results
@@ -163,7 +164,6 @@ def main() -> int:
     settings = parser.parse_args()
     # Ended from outside it still ends its servers and removes its data.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    began = time.monotonic()
     if settings.saved:
         results = Results()
         for path in settings.saved:
@@ -173,7 +173,6 @@ def main() -> int:
     else:
         rounds = settings.rounds or ROUNDS["short" if settings.short else "full"]
         results = run(chosen(settings.only, short=settings.short), rounds, settings.json, short=settings.short)
-        say(f"took {time.monotonic() - began:.0f} s")
     if settings.write:
         write(results, HERE / "README.md", HERE.parent / "docs")
     print(markdown(results))
