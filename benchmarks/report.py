@@ -170,7 +170,7 @@ def plot_memory(lines: Sequence[Peak], path: Path) -> None:
         label = name.removeprefix("memory-").replace("-", " ")
         axes.plot([one.rows for one in mine], [one.peak / MB for one in mine], "-o", label=label)
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(one.peak for one in lines) / MB)
     finish(figure, axes, path)
 
 
