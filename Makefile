@@ -8,7 +8,7 @@ VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
 CORE := .venv-core/bin
 
-.PHONY: demo test test-airflow test-core check format clean
+.PHONY: demo test test-airflow test-core check format bench clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -27,6 +27,9 @@ check: $(VENV)/installed  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/bench  ## speed and memory beside other ways to Segment; SHORT=1 takes 3 minutes, ARGS="--only identify" a part
+	$(BIN)/python benchmarks/bench.py $(if $(SHORT),--short) $(ARGS)
+
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -36,6 +39,10 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet 'apache-airflow==$(AIRFLOW).*' --editable . --group dev $(addprefix --group ,$(EXTRA))
+	touch $@
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/pip install --quiet --group bench
 	touch $@
 
 .venv-core/installed: pyproject.toml
