@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import get_hook_lineage_collector
+# The one of `sdk` has no assets on Airflow 2, where they are called datasets.
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -18,7 +19,8 @@ def add_output(hook: Any, uri: str) -> None:
     :param hook: that wrote.
     :param uri: of the source as an asset.
     """
-    get_hook_lineage_collector().add_output_asset(context=hook, uri=uri)
+    collector: Any = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
+    collector.add_output_asset(context=hook, uri=uri)
 
 
 def note_events(context: Context, report: Report) -> None:

@@ -61,6 +61,17 @@ class SegmentNotifier(BaseNotifier):
         # Rendering is in place: one notifier that many tasks share would tell of the first for ever.
         super(SegmentNotifier, copy(self)).__call__(*args)
 
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render the templates, for Airflow.
+
+        :param context: of the task, or of the DAG's run.
+        :param jinja_env: to use for it.
+        """
+        # A DAG's callback gets the DAG as it is stored from `dag.test()` of Airflow 3; that one makes no environment.
+        if jinja_env is None and not hasattr(context.get("dag"), "get_template_env"):
+            jinja_env = self.get_template_env()
+        super().render_template_fields(context, jinja_env)
+
     def notify(self, context: Context) -> None:
         """Make the call.
 
@@ -94,13 +105,13 @@ def _facts(context: Context) -> tuple[dict[str, Any], int]:
     if (
         "reason" in known or instance is None
     ):  # Airflow gives a DAG's callback the task that it happened to look at last
-        return _present(facts | {"state": _text(getattr(run, "state", None))}), attempt
-    map_index = getattr(instance, "map_index", None)
+        return _present(facts | {"state": _outcome(known.get("reason"))}), attempt
+    state, map_index = getattr(instance, "state", None), getattr(instance, "map_index", None)
     facts |= {
         "task_id": instance.task_id,
         "map_index": map_index if map_index != -1 else None,
         "try_number": instance.try_number,
-        "state": _text(getattr(instance, "state", None)),
+        "state": None if state is None else str(getattr(state, "value", state)),
     }
     return _present(facts), attempt
 
@@ -109,5 +120,6 @@ def _present(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _text(state: Any) -> str | None:
-    return None if state is None else str(getattr(state, "value", state))
+def _outcome(reason: str | None) -> str | None:
+    """Return the state of a DAG's run: the run itself may still be marked as running when its callback is called."""
+    return None if reason is None else "success" if reason == "success" else "failed"
