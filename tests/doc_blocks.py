@@ -41,7 +41,7 @@ def blocks_of(page: Path) -> list[Block]:
         line = source[: fence.start()].count("\n") + 1
         kind = f"{info.strip()} title" if title else info.strip()
         found.append(Block(name, line, kind, title, textwrap.dedent(fence["text"])))
-    assert 2 * len(found) == source.count("```"), f"{name} has a fence that cannot be read"
+    assert 2 * len(found) == source.count("```") + source.count("~~~"), f"{name} has a fence that cannot be read"
     return found
 
 
