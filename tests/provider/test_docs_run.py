@@ -105,8 +105,10 @@ def python(block: Block, place: Place, ends: str = "success") -> None:
         spec.loader.exec_module(module)
     made = [value for value in vars(module).values() if isinstance(value, DAG)]
     assert len(made) == block.text.count("with DAG("), f"{block}: a DAG without `as` a name is not found"
-    for dag in [*made, *([around] if around.tasks else [])]:
+    made += [around] if around.tasks else []
+    for dag in made:
         assert runs.run(dag).state == ends, place.said()[-5000:]
+    assert place.segment.messages or not made or "validate_only" in block.text, f"{block} sends nothing"
     assert not place.segment.dropped
 
 
@@ -309,6 +311,7 @@ def test_every_rule_has_a_block() -> None:
     assert set(RULES) == {block.kind for block in HERE}
 
 
+@pytest.mark.timeout(600)  # it makes an Airflow of its own
 @pytest.mark.parametrize("page", PROJECTS)
 def test_the_files_of_a_page_are_a_project_whose_tests_pass(page: str, tmp_path: Path) -> None:
     """Whoever copies the files of a page into an empty folder has tests that pass, and that are some."""
