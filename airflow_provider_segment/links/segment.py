@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 KEY = "segment_debugger"
 
@@ -25,6 +25,4 @@ class SegmentDebuggerLink(BaseOperatorLink):
         :param operator: of the task.
         :param ti_key: of the task instance.
         """
-        from airflow.providers.common.compat.sdk import XCom  # heavy where a DAG is parsed
-
         return XCom.get_value(ti_key=ti_key, key=KEY) or ""
