@@ -102,9 +102,8 @@ def _facts(context: Context) -> tuple[dict[str, Any], int]:
     run, instance = known.get("dag_run"), known.get("ti")
     attempt = getattr(run, "clear_number", None) or 0
     facts = {"dag_id": getattr(known.get("dag"), "dag_id", None), "run_id": known.get("run_id")}
-    if (
-        "reason" in known or instance is None
-    ):  # Airflow gives a DAG's callback the task that it happened to look at last
+    # A DAG's callback has a reason, and beside it the task that Airflow happened to look at last.
+    if "reason" in known or instance is None:
         return _present(facts | {"state": _outcome(known.get("reason"))}), attempt
     state, map_index = getattr(instance, "state", None), getattr(instance, "map_index", None)
     facts |= {
