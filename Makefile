@@ -8,7 +8,9 @@ VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
 CORE := .venv-core/bin
 
-.PHONY: demo test test-airflow test-core check format bench clean
+DOCS_TESTS := tests/core/test_docs.py tests/core/test_docs_pages.py tests/provider/test_docs_run.py
+
+.PHONY: demo test test-airflow test-core docs-test check format bench clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -20,6 +22,9 @@ test-airflow: $(VENV)/installed
 
 test-core: .venv-core/installed  ## the core's tests where Airflow is not installed
 	$(CORE)/python -m pytest tests/core -p no:cacheprovider $(ARGS)
+
+docs-test: $(VENV)/installed  ## every code block of README.md and docs/ is run
+	$(BIN)/python -m pytest $(DOCS_TESTS) $(ARGS)
 
 check: $(VENV)/installed  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
