@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from deployment import IN_AIRFLOW_2, Deployment
-from forms import Form, React
+from forms import Fab, Form, React
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from airflow_provider_segment.testing import SegmentServer
@@ -56,4 +55,4 @@ def browser() -> Iterator[Chrome]:
 @pytest.fixture
 def form(browser: Chrome, airflow: Deployment) -> Form:
     """The connection's form in the pages of the Airflow that is installed."""
-    return React(browser, airflow)
+    return (Fab if IN_AIRFLOW_2 else React)(browser, airflow)
