@@ -8,7 +8,7 @@ VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
 CORE := .venv-core/bin
 
-.PHONY: demo test test-airflow test-core check format clean
+.PHONY: demo test test-airflow test-core browser screenshots chromium check format clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -20,6 +20,18 @@ test-airflow: $(VENV)/installed
 
 test-core: .venv-core/installed  ## the core's tests where Airflow is not installed
 	$(CORE)/python -m pytest tests/core -p no:cacheprovider $(ARGS)
+
+browser: $(VENV)/installed chromium  ## the connection's form and a run's pages, in a real browser
+	$(BIN)/pip install --quiet --group browser
+	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
+screenshots:  ## those of docs/images, taken anew
+	SCREENSHOTS=docs/images $(MAKE) browser
+
+chromium:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null \
+	|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium chromium-driver; } \
+	|| { echo "Please install chromium and its driver, such as: sudo apt-get install chromium chromium-driver"; false; }
 
 check: $(VENV)/installed  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

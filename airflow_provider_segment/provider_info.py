@@ -19,15 +19,15 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
 CONN_FIELDS: dict[str, Any] = {
     "region": {
         "label": "Region",
-        "description": "Where the workspace is: us (Oregon; also when empty) or eu (Dublin). An endpoint gets all requests, "
-        "but with a region the events only.",
+        "description": "Where the workspace is: us (Oregon; also when empty) or eu (Dublin). An endpoint gets all "
+        "requests, but with a region the events only.",
         # No default: the form would save it, and an endpoint alone says more than an endpoint with a region.
         "schema": {"type": ["string", "null"], "enum": ["us", "eu"]},
     },
     "events_per_second": {
         "label": "Events per second",
-        "description": "At most, for each task. Empty means 1000, Segment's documented limit for a workspace, or no limit "
-        "with an endpoint; 0 means no limit.",
+        "description": "At most, for each task. Empty means 1000, Segment's documented limit for a workspace, or no "
+        "limit with an endpoint; 0 means no limit.",
         "schema": {"type": ["integer", "null"], "minimum": 0},
     },
     "public_api_token": {
