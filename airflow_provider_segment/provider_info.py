@@ -1,4 +1,4 @@
-"""What Airflow reads about this provider: the hook, the connection's form, the operators."""
+"""What Airflow reads about this provider: the hook, the connection's form, the operators, links, assets ..."""
 
 from __future__ import annotations
 
@@ -75,12 +75,27 @@ CONN_FIELDS: dict[str, Any] = {
         "description": "Allow an endpoint without TLS on another machine: the write key then travels in clear.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
+    "workspace_slug": {
+        "label": "Workspace slug",
+        "description": "For the button Segment Debugger on tasks: app.segment.com/<workspace slug>/sources/...",
+        "schema": {"type": ["string", "null"]},
+    },
+    "source_slug": {
+        "label": "Source slug",
+        "description": "For the same button: .../sources/<source slug>/debugger; and the source's name in lineage.",
+        "schema": {"type": ["string", "null"]},
+    },
 }
 
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description in the form of Airflow's provider_info.schema.json."""
     package = "airflow_provider_segment"
+    assets = {
+        "schemes": ["segment"],
+        "handler": f"{package}.assets.segment.sanitize_uri",
+        "to_openlineage_converter": f"{package}.assets.segment.convert_asset_to_openlineage",
+    }
     return {
         "package-name": "airflow-provider-segment",
         "name": "Segment",
@@ -104,4 +119,8 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONN_FIELDS,
             }
         ],
+        "extra-links": [f"{package}.links.segment.SegmentDebuggerLink"],
+        "notifications": [f"{package}.notifications.segment.SegmentNotifier"],
+        "asset-uris": [assets],
+        "dataset-uris": [assets],  # what Airflow 2 calls them
     }

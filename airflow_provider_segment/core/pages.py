@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,11 +17,13 @@ class Pages:
     :param columns: their names; None where there are no rows to tell them.
     :param pages: lists of rows; a row is a tuple in the order of the columns.
     :param source: where they come from, for the log.
+    :param total: how many rows there are, where that is known without counting.
     """
 
     columns: Sequence[str] | None
     pages: Iterable[Sequence[Sequence[Any]]]
     source: str
+    total: int | None = None
 
 
 def pages_of(rows: Iterable[Any], columns: Sequence[str] | None = None, size: int = 2_500) -> Pages:
@@ -36,6 +38,7 @@ def pages_of(rows: Iterable[Any], columns: Sequence[str] | None = None, size: in
     """
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
         raise SettingError(f"rows: expected an iterable of rows, found a {type(rows).__name__}")
+    total = len(rows) if isinstance(rows, Sized) else None
     remaining = enumerate(rows, 1)
     first = list(islice(remaining, size))
     if columns is None and not first:
@@ -43,11 +46,11 @@ def pages_of(rows: Iterable[Any], columns: Sequence[str] | None = None, size: in
     if columns is None:
         names = list(dict.fromkeys(name for number, row in first for name in _dict(number, row)))
         known = set(names)
-        return Pages(names, (_from_dicts(page, names, known) for page in _pages(first, remaining, size)), "rows")
+        dicts = (_from_dicts(page, names, known) for page in _pages(first, remaining, size))
+        return Pages(names, dicts, "rows", total)
     width = len(columns)
-    return Pages(
-        columns, ([_tuple(n, row, width) for n, row in page] for page in _pages(first, remaining, size)), "rows"
-    )
+    tuples = ([_tuple(n, row, width) for n, row in page] for page in _pages(first, remaining, size))
+    return Pages(columns, tuples, "rows", total)
 
 
 def _pages(first: list[Any], remaining: Iterator[Any], size: int) -> Iterator[list[tuple[int, Any]]]:

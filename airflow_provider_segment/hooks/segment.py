@@ -26,9 +26,10 @@ from airflow_provider_segment.core.rejects import LocalRejects, NoRejects, Rejec
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.retries import RetryPolicy
 from airflow_provider_segment.core.transport import Response, Transport, reach
-from airflow_provider_segment.hooks import form, task
+from airflow_provider_segment.hooks import form, lineage, task
 from airflow_provider_segment.hooks.object_rejects import ObjectRejects
 from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
+from airflow_provider_segment.links import segment as links
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -43,6 +44,7 @@ class SegmentHook(BaseHook):
     """Make calls to a Segment source, synchronously; nothing is queued, nothing is lost without a word.
 
     :param segment_conn_id: a connection of type ``segment``.
+    :ivar report: what the last run did, also when it failed; None before one.
     """
 
     conn_name_attr = "segment_conn_id"
@@ -53,6 +55,7 @@ class SegmentHook(BaseHook):
     def __init__(self, segment_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.segment_conn_id = segment_conn_id
+        self.report: Report | None = None
         self._stop: Callable[[], None] | None = None
 
     @classmethod
@@ -282,7 +285,9 @@ class SegmentHook(BaseHook):
             rejects = stack.enter_context(closing(_open_rejects(settled.rejects_path, here)))
             if settled.preview_path is not None:
                 settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
-            report = self._run(pages, Plan(checked, namespace, settled, rejects, state, self._progress()), here)
+            report = self._run(
+                pages, Plan(checked, namespace, settled, rejects, state, self._progress(pages.total)), here
+            )
         if report.reasons and settled.rejects_path is None:
             self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
         self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
@@ -318,6 +323,15 @@ class SegmentHook(BaseHook):
             raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
         where = {"conn_id": state_conn_id, "schema": state_schema, "path": state_path}
         return reset_state(sync_id, keys, **where)
+
+    @task.in_airflows_terms()
+    def push_debugger_url(self, context: Context) -> None:
+        """Leave the address of the source's Debugger for the task's button, where the connection tells it.
+
+        :param context: of the task.
+        """
+        if (url := self.settings.debugger_url) is not None:
+            task.current(context).push(links.KEY, url)
 
     def stop(self) -> None:
         """End the run that another thread, or a signal, finds running: nothing more is sent, and it raises."""
@@ -377,7 +391,8 @@ class SegmentHook(BaseHook):
         self.send([written(kind, **fields, **common)])
 
     def _run(self, rows: Pages, plan: Plan, here: task.Here) -> Report:
-        settings, report = self.settings, Report()
+        settings = self.settings
+        report = self.report = Report()
         policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second)
         with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight) as delivery:
             self._stop = delivery.stop
@@ -386,8 +401,11 @@ class SegmentHook(BaseHook):
             except BaseException:
                 if report.rows:
                     self.log.warning("The run ended early: %s", report.summary())
-                    here.push(report)
+                    here.push("report", report.as_dict())
                 raise
+            finally:
+                if report.accepted:
+                    lineage.add_output(self, settings.asset_uri)
         return report
 
     def _state(self, options: Options, here: task.Here, sync_id: str | None) -> AbstractContextManager[State]:
@@ -407,8 +425,11 @@ class SegmentHook(BaseHook):
             f"at most {limit:,.0f} events a second" if limit else "no limit of events a second",
         )
 
-    def _progress(self) -> Callable[[Report], None]:
-        """Return what logs how far a run is, every few seconds."""
+    def _progress(self, total: int | None) -> Callable[[Report], None]:
+        """Return what logs how far a run is, every few seconds.
+
+        :param total: of the rows, where it is known.
+        """
         last = time.monotonic()
 
         def log(report: Report) -> None:
@@ -416,10 +437,12 @@ class SegmentHook(BaseHook):
             now = time.monotonic()
             if now - last >= PROGRESS_SECONDS:
                 last = now
-                rate = report.accepted / (now - report.started)
+                elapsed = now - report.started
                 self.log.info(
-                    "%s rows read, %s calls, %s accepted, %s a second",
-                    *(f"{n:,.0f}" for n in (report.rows, report.calls, report.accepted, rate)),
+                    "%s rows read%s, %s calls, %s accepted, %s a second, after %s s",
+                    f"{report.rows:,}",
+                    f" of {total:,} ({report.rows / total:.0%})" if total else "",
+                    *(f"{n:,.0f}" for n in (report.calls, report.accepted, report.accepted / elapsed, elapsed)),
                 )
 
         return log

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.message_ids import fingerprint
 
 # https://segment.com/docs/guides/regional-segment
 ENDPOINTS = {"us": "https://api.segment.io/v1", "eu": "https://events.eu1.segmentapis.com/v1"}
@@ -19,6 +21,8 @@ OAUTH_FIELDS = ("oauth_client_id", "oauth_key_id", "oauth_private_key")
 # "more than 1,000 events per second in a workspace": https://segment.com/docs/connections/rate-limits
 DOCUMENTED_EVENTS_PER_SECOND = 1000
 KEY_LENGTH = 32
+# An example: https://segment.com/docs/api/config-api/tutorial-javascript-google-analytics
+DEBUGGER = "https://app.segment.com/{}/sources/{}/debugger"
 _LONGEST_SHOWN = 24
 
 
@@ -78,6 +82,8 @@ class Settings:
     :param deadline: seconds for one batch with its tries.
     :param proxy: URL of a proxy.
     :param oauth: for sources that require it.
+    :param workspace_slug: the workspace's name in the addresses of Segment's app.
+    :param source_slug: the source's name there.
     """
 
     endpoint: str
@@ -87,12 +93,28 @@ class Settings:
     deadline: float = 600.0
     proxy: str | None = field(default=None, repr=False)
     oauth: OAuth | None = None
+    workspace_slug: str | None = None
+    source_slug: str | None = None
 
     @property
     def secrets(self) -> list[str]:
         """What must never be logged; Airflow masks by itself only the fields whose names it knows."""
         key = self.write_key if isinstance(self.write_key, str) else self.write_key.token
         return [key, *([self.oauth.private_key] if self.oauth else [])]
+
+    @property
+    def debugger_url(self) -> str | None:
+        """The address of the source's Debugger; None where a slug of it is not known."""
+        if self.workspace_slug is None or self.source_slug is None:
+            return None
+        return DEBUGGER.format(self.workspace_slug, self.source_slug)
+
+    @property
+    def asset_uri(self) -> str:
+        """The source as an Airflow asset: ``segment://<host>/<source>``, by its slug, else its id, else a hash."""
+        key = self.write_key
+        source = self.source_slug or (key.source_id if isinstance(key, KeySource) else fingerprint(key))
+        return f"segment://{urlsplit(self.endpoint).netloc}/{quote(source, safe='')}"
 
 
 def read_settings(connection: Connection) -> Settings:
@@ -125,6 +147,8 @@ def read_settings(connection: Connection) -> Settings:
         deadline=_number(extra.get("deadline", 600.0), f"{where}: deadline"),
         proxy=_proxy(extra.get("proxy"), f"{where}: proxy"),
         oauth=_oauth(extra, other or OAUTH_SERVERS[region], where),
+        workspace_slug=_slug(extra.get("workspace_slug"), f"{where}: workspace_slug"),
+        source_slug=_slug(extra.get("source_slug"), f"{where}: source_slug"),
     )
 
 
@@ -199,6 +223,14 @@ def _is_url(text: str) -> bool:
     except ValueError:
         return False
     return url.scheme in ("http", "https") and bool(url.hostname)
+
+
+def _slug(slug: Any, where: str) -> str | None:
+    if slug is None or (isinstance(slug, str) and re.fullmatch(r"[A-Za-z0-9_-]+", slug)):
+        return slug
+    raise SettingError(
+        f"{where}: expected letters, digits, - and _, as in an address of Segment's app; found {_shown(slug)}"
+    )
 
 
 def _number(value: Any, where: str, *, zero: bool = False) -> float:

@@ -79,17 +79,18 @@ class Here:
             else:
                 yield message
 
-    def push(self, report: Report) -> None:
-        """Push the report of a run that fails as XCom ``report``.
+    def push(self, key: str, value: Any) -> None:
+        """Push an XCom that the task can do without, such as the report of a run that fails.
 
-        :param report: of the run.
+        :param key: of the XCom.
+        :param value: of it.
         """
         if self.instance is None:
             return
         try:
-            self.instance.xcom_push(key="report", value=report.as_dict())
-        except Exception as error:  # noqa: BLE001  the error that ends the task matters more than its report
-            log.warning("The report could not be pushed (%s): %s", type(error).__name__, report.summary())
+            self.instance.xcom_push(key=key, value=value)
+        except Exception as error:  # noqa: BLE001  how the run itself ends matters more
+            log.warning("The XCom %s could not be pushed (%s)", key, type(error).__name__)
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from airflow.providers.common.compat.sdk import BaseOperator, XComArg
 from airflow_provider_segment.calls import Call, as_calls
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.links.segment import SegmentDebuggerLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_segment.core.report import Report
     from airflow_provider_segment.hooks.segment import SegmentHook
 
 _USER = ("user_id", "anonymous_id")
@@ -46,6 +48,7 @@ class _CallOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(
         ("traits", "properties", "context", "integrations", "call"), "json"
     )
+    operator_extra_links = (SegmentDebuggerLink(),)
     ui_color = "#d9f2e6"
 
     def __init__(
@@ -96,19 +99,25 @@ class _CallOperator(BaseOperator):
 
         :param context: of the task.
         """
-        from airflow_provider_segment.core.messages import written
+        from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
 
         hook = self._hook = SegmentHook(self.segment_conn_id)
-        if self.call is None:
-            fields = {name: getattr(self, name) for name in (*self.fields, *_COMMON[:4])}
-            return hook.send([written(self.kind, **fields)], context=context).as_dict()
+        hook.push_debugger_url(context)
+        report = self._send(hook, context) if self.call is None else self._sync(self.call, hook, context)
+        note_events(context, report)
+        return report.as_dict()
+
+    def _send(self, hook: SegmentHook, context: Context) -> Report:
+        from airflow_provider_segment.core.messages import written
+
+        fields = {name: getattr(self, name) for name in (*self.fields, *_COMMON[:4])}
+        return hook.send([written(self.kind, **fields)], context=context)
+
+    def _sync(self, call: Mapping[str, Any], hook: SegmentHook, context: Context) -> Report:
         rows = self.rows.resolve(context) if isinstance(self.rows, XComArg) else self.rows
         sync_id = f"{self.dag_id}.{self.task_id}"
-        report = hook.sync(
-            rows, self.call, columns=self.columns, sync_id=sync_id, context=context, **asdict(self.options)
-        )
-        return report.as_dict()
+        return hook.sync(rows, call, columns=self.columns, sync_id=sync_id, context=context, **asdict(self.options))
 
     def on_kill(self) -> None:
         """Send nothing more: what is on its way is counted, and the task fails with its report."""
@@ -308,6 +317,7 @@ class SegmentApiCallOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("method", "path", "headers", "query", "json", "segment_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("headers", "query", "json"), "json")
+    operator_extra_links = (SegmentDebuggerLink(),)
     ui_color = "#d9f2e6"
 
     def __init__(
@@ -337,4 +347,5 @@ class SegmentApiCallOperator(BaseOperator):
         from airflow_provider_segment.hooks.segment import SegmentHook
 
         hook = SegmentHook(self.segment_conn_id)
+        hook.push_debugger_url(context)
         return hook.api_call(self.method, self.path, headers=self.headers, params=self.query, json=self.json)

@@ -37,18 +37,23 @@ def open_query(
     params = dict(hook_params or {})
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
+    from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
+
     with closing(_calmly(hook.get_conn, "connecting")) as connection:
         cursor, kind = _cursor(connection, streaming=streaming)
         if kind == "server-side cursor":
             check_single_query(sql)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
         _calmly(lambda: cursor.execute(sql, parameters) if parameters else cursor.execute(sql), "the query")
+        # Not the parameters: they may be personal data. Nor a cursor that does not know yet how many rows there are.
+        send_sql_hook_lineage(context=hook, sql=sql, cur=cursor if kind == "plain cursor" else None)
         if cursor.description is None and kind == "plain cursor":
             raise SettingError("sql: the query returns no result set; expected a SELECT")
         pages = _pages(cursor, fetch_size)
         first = next(pages)  # psycopg2 knows the columns of a server-side cursor only after the first fetch
         columns = [column[0] for column in cursor.description]
-        yield Pages(columns, chain((first,), pages), f"{conn_id} ({hook.conn_type}, {kind})")
+        total = _total(cursor) if kind == "plain cursor" else None
+        yield Pages(columns, chain((first,), pages), f"{conn_id} ({hook.conn_type}, {kind})", total)
         if kind == "plain cursor":
             _calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
 
@@ -118,6 +123,12 @@ def _cursor(connection: Any, *, streaming: bool) -> tuple[Any, str]:
         cursors = __import__(f"{driver}.cursors", fromlist=["SSCursor"])
         return connection.cursor(cursors.SSCursor), "streaming cursor"
     return connection.cursor(), "plain cursor"
+
+
+def _total(cursor: Any) -> int | None:
+    """Return how many rows a query has, where the driver has them all already; others count what was fetched so far."""
+    known = type(cursor).__module__.partition(".")[0] in ("psycopg", "psycopg2", "MySQLdb", "pymysql")
+    return cursor.rowcount if known and cursor.rowcount >= 0 else None
 
 
 def _pages(cursor: Any, size: int) -> Iterator[Sequence[Sequence[Any]]]:

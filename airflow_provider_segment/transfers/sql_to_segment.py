@@ -10,10 +10,12 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.core.options import Options, positive
+from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_segment.hooks.segment import SegmentHook
 
@@ -72,6 +74,7 @@ class SqlToSegmentOperator(BaseOperator):
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "calls": "json"}
+    operator_extra_links = (SegmentDebuggerLink(),)
     ui_color = "#d9f2e6"
 
     def __init__(
@@ -148,6 +151,7 @@ class SqlToSegmentOperator(BaseOperator):
 
         :param context: of the task.
         """
+        from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
         from airflow_provider_segment.hooks.task import in_airflows_terms, own_name
         from airflow_provider_segment.transfers.query import open_query
@@ -155,6 +159,7 @@ class SqlToSegmentOperator(BaseOperator):
         with in_airflows_terms():
             hook = self._hook = SegmentHook(self.segment_conn_id)
             hook.get_conn()  # a bad connection fails before the query runs
+            hook.push_debugger_url(context)
             with open_query(
                 self.sql_conn_id,
                 self.sql,
@@ -166,9 +171,35 @@ class SqlToSegmentOperator(BaseOperator):
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
                 options = asdict(self.options) | rendered
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
+            note_events(context, report)
         return report.as_dict()
 
     def on_kill(self) -> None:
         """Send nothing more: what is on its way is counted, and the task fails with its report."""
         if self._hook is not None:
             self._hook.stop()
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any] | None:
+        """Return the tables that the query reads and the source that is written to; None without OpenLineage."""
+        try:
+            from airflow_provider_segment.transfers import lineage
+        except ImportError:
+            return None
+        from airflow_provider_segment.hooks.segment import SegmentHook
+
+        hook = self._hook or SegmentHook(self.segment_conn_id)
+        found = lineage.reading(self.sql_conn_id, self.sql, self.sql_hook_params)
+        if not self.options.validate_only:
+            found.outputs = [lineage.writing(hook.settings.asset_uri, hook.report)]
+        if hook.report is not None:
+            found.run_facets["segment_report"] = lineage.counts(hook.report)
+        return found
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Return the same with the counts of the run, whether it succeeded or failed.
+
+        :param task_instance: of the task; not needed.
+        """
+        return self.get_openlineage_facets_on_start()
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete

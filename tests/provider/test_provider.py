@@ -17,6 +17,7 @@ from airflow_provider_segment.provider_info import CONN_FIELDS
 
 IN_AIRFLOW_2 = airflow.__version__.startswith("2.")
 FIELDS = set(CONN_FIELDS)
+CONVERTERS = ("to_openlineage_converter",)
 NEEDED = {"region", "events_per_second", "timeout", "deadline", "proxy", "allow_http"}
 
 
@@ -51,6 +52,10 @@ def test_modules_exist() -> None:
     info = get_provider_info()
     modules = [name for kind in ("operators", "hooks") for part in info[kind] for name in part["python-modules"]]
     modules += [part["python-module"] for part in info["transfers"]]
+    classes = [*info["extra-links"], *info["notifications"]]
+    for name in [*classes, *(part[kind] for part in info["asset-uris"] for kind in ("handler", *CONVERTERS))]:
+        module, _, attribute = name.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), attribute))
     for name in modules:
         assert importlib.import_module(name).__name__ == name
     for kind in info["connection-types"]:

@@ -1,0 +1,1 @@
+"""Segment sources as Airflow assets."""

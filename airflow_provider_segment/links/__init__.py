@@ -1,0 +1,1 @@
+"""Buttons on the tasks in Airflow's UI."""
