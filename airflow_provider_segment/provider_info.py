@@ -24,11 +24,41 @@ CONN_FIELDS: dict[str, Any] = {
         # No default: the form would save it, and an endpoint alone says more than an endpoint with a region.
         "schema": {"type": ["string", "null"], "enum": ["us", "eu"]},
     },
+    "workspace_slug": {
+        "label": "Workspace slug",
+        "description": "For the button Segment Debugger on tasks: app.segment.com/<workspace slug>/sources/...",
+        "schema": {"type": ["string", "null"]},
+    },
+    "source_slug": {
+        "label": "Source slug",
+        "description": "For the same button: .../sources/<source slug>/debugger; and the source's name in lineage.",
+        "schema": {"type": ["string", "null"]},
+    },
     "events_per_second": {
         "label": "Events per second",
         "description": "At most, for each task. Empty means 1000, Segment's documented limit for a workspace, or no "
         "limit with an endpoint; 0 means no limit.",
         "schema": {"type": ["integer", "null"], "minimum": 0},
+    },
+    "timeout": {
+        "label": "Timeout",
+        "description": "Seconds for one request; default 30.",
+        "schema": {"type": ["integer", "null"], "minimum": 1},
+    },
+    "deadline": {
+        "label": "Deadline",
+        "description": "Seconds for one batch with its retries; default 600.",
+        "schema": {"type": ["integer", "null"], "minimum": 1},
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "URL of an HTTP proxy; by default the one of the environment.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "allow_http": {
+        "label": "Allow http",
+        "description": "Allow an endpoint without TLS on another machine: the write key then travels in clear.",
+        "schema": {"type": ["boolean", "null"], "default": False},
     },
     "public_api_token": {
         "label": "Public API token",
@@ -54,36 +84,6 @@ CONN_FIELDS: dict[str, Any] = {
         "label": "OAuth private key",
         "description": "PEM; it may lose its line breaks in this field.",
         "schema": {"type": ["string", "null"], "format": "password"},
-    },
-    "timeout": {
-        "label": "Timeout",
-        "description": "Seconds for one request; default 30.",
-        "schema": {"type": ["integer", "null"], "minimum": 1},
-    },
-    "deadline": {
-        "label": "Deadline",
-        "description": "Seconds for one batch with its retries; default 600.",
-        "schema": {"type": ["integer", "null"], "minimum": 1},
-    },
-    "proxy": {
-        "label": "Proxy",
-        "description": "URL of an HTTP proxy; by default the one of the environment.",
-        "schema": {"type": ["string", "null"]},
-    },
-    "allow_http": {
-        "label": "Allow http",
-        "description": "Allow an endpoint without TLS on another machine: the write key then travels in clear.",
-        "schema": {"type": ["boolean", "null"], "default": False},
-    },
-    "workspace_slug": {
-        "label": "Workspace slug",
-        "description": "For the button Segment Debugger on tasks: app.segment.com/<workspace slug>/sources/...",
-        "schema": {"type": ["string", "null"]},
-    },
-    "source_slug": {
-        "label": "Source slug",
-        "description": "For the same button: .../sources/<source slug>/debugger; and the source's name in lineage.",
-        "schema": {"type": ["string", "null"]},
     },
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from deployment import IN_AIRFLOW_2, Deployment
 from forms import Form, in_one_line
+from pictures import Screenshot
 
 from airflow_provider_segment.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_segment.testing import SegmentServer
@@ -18,6 +19,8 @@ FILLED = {
     "Endpoint (optional)": "https://events.example.com:8443/segment",
     "Write key": KEY,
     "Region": "eu",
+    "Workspace slug": "my-shop",
+    "Source slug": "warehouse",
     "Events per second": "0",
     "Public API token": TOKEN,
     "Source id": "source-1",
@@ -147,3 +150,17 @@ def test_bad_connection_is_said_to_be_bad(
     answer = form.test()
     assert words in answer
     assert IN_AIRFLOW_2 or "Test Connection Failed" in answer
+
+
+def test_two_fields_are_enough(form: Form, airflow: Deployment, screenshot: Screenshot) -> None:
+    """A write key, and for a workspace in Dublin the region, make a connection."""
+    form.new("segment_default")
+    form.write("Description", "The shop's source in Segment")
+    form.write("Write key", KEY)
+    form.write("Region", "eu")
+    screenshot("connection-form")
+    form.save()
+    form.edit("segment_default")
+    screenshot("saved-connection")
+    saved = airflow.saved("segment_default")
+    assert (saved["password"], saved["extra"]["region"]) == (KEY, "eu")
