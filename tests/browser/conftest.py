@@ -59,8 +59,8 @@ def browser() -> Iterator[Chrome]:
     """A chromium without a window."""
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server", "--lang=en-US"):
-        options.add_argument(argument)
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "no-proxy-server", "hide-scrollbars"):
+        options.add_argument(f"--{argument}")
     driver = Chrome(options, ChromeService(shutil.which("chromedriver")))
     size = {"width": 1400, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

@@ -45,6 +45,20 @@ def test_segment_is_offered(form: Form) -> None:
     assert form.types("Segm") == ["Segment"]
 
 
+def test_two_fields_are_enough(form: Form, airflow: Deployment, screenshot: Screenshot) -> None:
+    """A write key, and for a workspace in Dublin the region, make a connection."""
+    form.new("segment_default")
+    form.write("Description", "The shop's source in Segment")
+    form.write("Write key", KEY)
+    form.write("Region", "eu")
+    screenshot("connection-form")
+    form.save()
+    form.edit("segment_default")
+    screenshot("saved-connection")
+    saved = airflow.saved("segment_default")
+    assert (saved["password"], saved["extra"]["region"]) == (KEY, "eu")
+
+
 def test_fields_are_labelled_and_explained(form: Form) -> None:
     """Each field has its label and its explanation, and those that are not used are not there."""
     form.new("labels")
@@ -150,17 +164,3 @@ def test_bad_connection_is_said_to_be_bad(
     answer = form.test()
     assert words in answer
     assert IN_AIRFLOW_2 or "Test Connection Failed" in answer
-
-
-def test_two_fields_are_enough(form: Form, airflow: Deployment, screenshot: Screenshot) -> None:
-    """A write key, and for a workspace in Dublin the region, make a connection."""
-    form.new("segment_default")
-    form.write("Description", "The shop's source in Segment")
-    form.write("Write key", KEY)
-    form.write("Region", "eu")
-    screenshot("connection-form")
-    form.save()
-    form.edit("segment_default")
-    screenshot("saved-connection")
-    saved = airflow.saved("segment_default")
-    assert (saved["password"], saved["extra"]["region"]) == (KEY, "eu")
