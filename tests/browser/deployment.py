@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,7 +96,8 @@ class Deployment:
     def stop(self) -> None:
         """End all that was started, in reverse."""
         for child in reversed(self._children.values()):
-            os.killpg(child.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ended by itself, and its error is told already
+                os.killpg(child.pid, signal.SIGTERM)
         for child in self._children.values():
             try:
                 child.wait(20)
@@ -119,7 +120,7 @@ class Deployment:
             assert child.poll() is None, self.log(part)
         try:
             return requests.get(f"{self.url}/{'health' if IN_AIRFLOW_2 else 'api/v2/version'}", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def _pass(self) -> dict[str, str]:
