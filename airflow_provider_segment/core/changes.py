@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -19,10 +21,11 @@ from airflow_provider_segment.core.errors import DeletionError, Refused, Setting
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
 from airflow_provider_segment.core.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GONE, Entry, State
+from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GONE, Entry, Known, State
 
 PAGE = 2_500
 DOUBTS = {"added": AS_NEW, "updated": AS_KNOWN, "deleted": AS_KNOWN}
+_NOT_KNOWN = (0, None, 0, 0, 0)
 Refuse = Callable[[int, bytes, Refused], None]
 
 
@@ -77,7 +80,7 @@ class Changes:
     def read(self, keys: Sequence[bytes | None]) -> None:
         """Remember the keys of a page, where some call must know which ones are gone at the end."""
         if self._seen is not None:
-            self._seen.add([number_of(key) for key in keys if key is not None])
+            self._seen.add(numbers_of([key for key in keys if key is not None]))
 
     def due(
         self,
@@ -166,6 +169,7 @@ class ChangingCall:
         self._state = state
         self._ids = namespace.maker(call.identity)
         self._kinds = call.kinds
+        self._names_itself = call.message_id is not None
         self._is_dry = options.validate_only
         self.is_baseline = options.first_run == "baseline" and not seen
         # Contents that were sent, or were met in this page, and do not stand in the state yet.
@@ -182,12 +186,13 @@ class ChangingCall:
         self, rows: Sequence[int], contents: Sequence[bytes], keys: Sequence[bytes], page: Sequence[Row], refuse: Refuse
     ) -> Due:
         """Return what is to be sent; see Changes.due."""
-        due, silent = Due(), []
-        numbers = [number_of(key) for key in keys]
+        numbers, found = numbers_of(keys), self._fingerprints(keys, contents)
         known, run, fresh = self._state.known(self.number, numbers), self._state.run, self._fresh
-        for place, key in enumerate(keys):
-            number, content = numbers[place], _fingerprint(key, contents[place])
-            was, sent, last_run, doubt = known.get(number, (None, 0, 0, 0))
+        places = self._differing(numbers, found, known)
+        due, silent = Due(unchanged=len(keys) - len(places)), []
+        for place in places:
+            key, number, content = keys[place], numbers[place], found[place]
+            _, was, sent, last_run, doubt = known.get(number, _NOT_KNOWN)
             if content == fresh.get(number, was) and (number in fresh or not doubt):
                 due.unchanged += 1
                 continue
@@ -214,6 +219,24 @@ class ChangingCall:
         for entry in silent:
             del fresh[entry.key]
         return due
+
+    def _differing(self, numbers: Sequence[int], found: Sequence[int], known: Mapping[int, Known]) -> list[int]:
+        """Return the places of rows that differ from what Segment last accepted, and of all with the key of such a one.
+
+        Here most rows of most runs end, so it looks at nothing else.
+        """
+        accepted = {number: content for number, content, _, _, doubt in known.values() if not doubt}
+        pairs, fresh = zip(numbers, found, strict=True), self._fresh
+        differing = {number for number, content in pairs if accepted.get(number) != content or number in fresh}
+        return [place for place, number in enumerate(numbers) if number in differing] if differing else []
+
+    def _fingerprints(self, keys: Sequence[bytes], contents: Sequence[bytes]) -> list[int]:
+        """Return the hashes of contents; keys are in them, so that two with one hash are sent again, never skipped."""
+        if self._names_itself:
+            contents = [_without_own_id(content) for content in contents]
+        return [
+            number if number not in (FORGOTTEN, GONE) else 2 for number in _hashes(map(bytes.__add__, keys, contents))
+        ]
 
     def ended(self, mark: Mark) -> None:
         """Forget that a call was on its way: the state has what became of it."""
@@ -245,17 +268,18 @@ class ChangingCall:
             sent = entry.sent + (bool(entry.doubt) and entry.content != GONE)
             event = self._named(content, b"%d" % entry.key, sent)
             posted = entry._replace(content=GONE, sent=sent, run=self._state.run, doubt=DOUBTS["deleted"])
-            due.add(0, event, key, self._mark("deleted", posted, (entry.content, entry.sent, entry.run, entry.doubt)))
+            due.add(0, event, key, self._mark("deleted", posted, entry[1:6]))
         return due
 
-    def _mark(self, kind: str, posted: Entry, known: tuple[int, int, int, int] | None) -> Mark:
+    def _mark(self, kind: str, posted: Entry, known: Known | None) -> Mark:
         """Return what to remember of a call before it is posted, and when it is accepted.
 
         A new key needs nothing before: its first id is made of its content alone. But after a run that left calls of
         unknown fate, Segment may have another content under such an id.
         """
-        is_new = known is None or (known[0] == GONE and not known[3])
-        is_said = known is not None and known[3] == posted.doubt and known[:2] == (posted.content, posted.sent)
+        _, content, sent, _, in_doubt = known or _NOT_KNOWN
+        is_new = content in (None, GONE) and not in_doubt
+        is_said = (content, sent, in_doubt) == (posted.content, posted.sent, posted.doubt)
         doubt = None if is_said or (is_new and not self._state.is_recovering) else posted
         return Mark(kind, posted._replace(sent=posted.sent + 1, doubt=0), doubt)
 
@@ -297,25 +321,32 @@ class Seen:
         return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
 
 
-def number_of(key: bytes) -> int:
-    """Return a key as a 64-bit integer: itself where it is one, which keeps neighbours together, else its hash.
+def numbers_of(keys: Sequence[bytes]) -> list[int]:
+    """Return keys as 64-bit integers: themselves where they are such, which keeps neighbours together, else hashes.
 
-    :param key: as message_ids.Origins gives it.
+    :param keys: as message_ids.Origins gives them.
     """
-    text = key[1:-1]
-    if (text.isdigit() or (text[:1] == b"-" and text[1:].isdigit())) and -(2**63) <= (number := int(text)) < 2**63:
-        return number
-    return _hash(key)
+    texts = [key[1:-1] for key in keys]  # of a list of one value in JSON
+    with suppress(ValueError):
+        numbers = list(map(int, texts))
+        if max(map(abs, numbers), default=0) < 2**63:
+            return numbers
+    pairs = zip(texts, _hashes(keys), strict=True)
+    return [int(text) if _is_64_bit_integer(text) else hashed for text, hashed in pairs]
 
 
-def _fingerprint(key: bytes, content: bytes) -> int:
-    """Return the hash of a content; the key is in it, so that two keys with one hash are sent again, never skipped."""
-    if batching.has_own_id(content):
-        own = len(orjson.dumps({"messageId": orjson.loads(content)["messageId"]})) - 1
-        content = b"{" + content[own + 1 :]
-    number = _hash(key + content)
-    return number if number not in (FORGOTTEN, GONE) else 2
+def _is_64_bit_integer(text: bytes) -> bool:
+    return text.removeprefix(b"-").isdigit() and -(2**63) <= int(text) < 2**63
 
 
-def _hash(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), signed=True)
+def _without_own_id(content: bytes) -> bytes:
+    if not batching.has_own_id(content):
+        return content
+    own = len(orjson.dumps({"messageId": orjson.loads(content)["messageId"]})) - 1
+    return b"{" + content[own + 1 :]
+
+
+def _hashes(parts: Iterable[bytes]) -> list[int]:
+    """Return 64-bit hashes."""
+    digests = [blake2b(data, digest_size=8).digest() for data in parts]
+    return list(struct.unpack(f">{len(digests)}q", b"".join(digests)))

@@ -8,6 +8,7 @@ and how many equal rows came before it in this run.
 from __future__ import annotations
 
 import datetime as dt
+from binascii import hexlify
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -49,17 +50,17 @@ class MessageIds:
     def __init__(self, seed: blake2b) -> None:
         self._copy = seed.copy
 
-    def make(self, origin: bytes, content: bytes) -> str:
-        """Return the id of one message.
+    def make(self, origin: bytes, content: bytes) -> bytes:
+        """Return the id of one message, in ASCII.
 
-        :param origin: what tells its row from the others; its length is hashed too, so that no two pairs run together.
+        :param origin: what tells its row from the others: JSON, or as long as all others, so that it is plain where
+            it ends and no two pairs run together.
         :param content: the message's bytes without an id.
         """
         digest = self._copy()
-        digest.update(b"%d:" % len(origin))
         digest.update(origin)
         digest.update(content)
-        return digest.hexdigest()
+        return hexlify(digest.digest())
 
 
 def fingerprint(secret: str) -> str:
@@ -71,6 +72,13 @@ def _key_bytes(values: list[Any]) -> bytes | None:
     encoded = _bytes_of(values)
     # orjson keeps 4 KB for each result, however short; a copy is as long as it is.
     return None if b"null" in encoded and None in orjson.loads(encoded) else b"%b" % encoded
+
+
+def _encoded_integers(values: Sequence[Any]) -> list[bytes] | None:
+    """Return what _key_bytes() does for 64-bit integers, which most keys are, or None where not all are such."""
+    if set(map(type, values)) != {int} or max(map(abs, values)) >= 2**63:
+        return None
+    return [b"[%d]" % value for value in values]
 
 
 def _bytes_of(content: Any) -> bytes:
@@ -132,7 +140,9 @@ class Origins:
         :param page: some rows.
         """
         if self._occurrences is None:
-            return [_key_bytes([row[place] for place in self._key]) for row in page]
+            columns = [[row[place] for row in page] for place in self._key]
+            integers = _encoded_integers(columns[0]) if len(columns) == 1 else None
+            return [*(integers or map(_key_bytes, map(list, zip(*columns, strict=True))))]
         count = self._occurrences.count
         digests = map(content_digest, page)
         return [digest + count(digest).to_bytes(8) for digest in digests]

@@ -38,7 +38,7 @@ from airflow_provider_segment.core.errors import (
 )
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
-from airflow_provider_segment.core.messages import TYPES, Message
+from airflow_provider_segment.core.messages import TYPES, Message, is_wide
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.core.preview import Preview
@@ -153,37 +153,41 @@ class _Run:
         if self._changes is not None:
             self._changes.read(origins)
         for route in self._routes:
-            places, contents = self._contents(route, page, origins, first)
-            mine = [origins[place] or b"" for place in places]
-            rows = [first + place for place in places]
+            places, events = self._events(route, page, origins, first)
+            rows, keys = [first + place for place in places], _at(places, origins)
             if self._changes is None:
-                events = route.named(contents, mine)
-                yield from self._batcher.add(route.call.identity, rows, events, mine if self._has_key else None)
+                yield from self._batcher.add(route.call.identity, rows, events, keys if self._has_key else None)
             else:
-                changed = [page[place] for place in places]
                 refuse = partial(self._refuse_change, identity=route.call.identity)
-                due = self._changes.due(route.call.identity, rows, contents, mine, changed, refuse)
+                due = self._changes.due(route.call.identity, rows, events, keys, _at(places, page), refuse)
                 self._report.unchanged += due.unchanged
                 yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.marks)
 
-    def _contents(
+    def _events(
         self, route: _Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
-    ) -> tuple[list[int], list[bytes]]:
+    ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
-        message, encode, wants = route.call.message, route.encode, route.call.wants
-        wanted = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
-        self._report.calls += len(wanted)
+        wants = route.call.wants
+        places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
+        self._report.calls += len(places)
+        try:
+            keys = _at(places, origins)
+            return places, route.encoded(route.messages(_at(places, page), keys), keys)
+        except (Refused, ZoneMissing):
+            return self._events_one_by_one(route, places, page, origins, first)
+
+    def _events_one_by_one(
+        self, route: _Route, wanted: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
+    ) -> tuple[list[int], list[bytes]]:
+        """Find the rows of a page that are refused, and return the messages of the others."""
         places: list[int] = []
-        contents: list[bytes] = []
+        events: list[bytes] = []
         for place in wanted:
-            made, stop = None, None
+            made: Message | None = None
+            stop, key = None, _at([place], origins)
             try:
-                if origins[place] is None:
-                    raise Refused(
-                        "key_is_null", "found a null in the key; a row without a key cannot be told apart", "key"
-                    )
-                made = message(page[place])
-                contents.append(encode(made))
+                (made,) = route.messages([page[place]], key)
+                events += route.encoded([made], key)
                 places.append(place)
             except Refused as refused:
                 self._refuse(route.rejection(first + place, refused), origins[place], made)
@@ -191,7 +195,7 @@ class _Run:
                 stop = route.stopped_by(first + place, error)
             if stop is not None:  # raised here, so that the row's own names stand in no context of it
                 raise stop
-        return places, contents
+        return places, events
 
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
@@ -287,7 +291,7 @@ class _Run:
         """Whatever had no other end was not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.warnings = {r.call.identity: r.call.wide for r in self._routes if r.call.wide}
+        report.warnings = {r.call.identity: r.wide for r in self._routes if r.wide}
         report.seconds = round(time.monotonic() - report.started, 3)
 
 
@@ -296,18 +300,44 @@ class _Route:
 
     def __init__(self, call: CompiledCall | WrittenMessages, plan: Plan) -> None:
         self.call = call
-        self.encode = batching.encoder(
+        self.wide = 0
+        self._encode = batching.encoder(
             plan.options.zone, with_id=self.call.names_itself, in_order=plan.state is not None
         )
         self._make = plan.namespace.maker(self.call.identity).make
+        # With sync_mode="changes" the state knows the number that goes into the id.
+        self._is_named_later = plan.state is not None
 
-    def named(self, contents: Sequence[bytes], origins: Sequence[bytes]) -> Sequence[bytes]:
-        """Return the messages with their ids."""
-        make, with_id, is_named = self._make, batching.with_id, batching.has_own_id
-        pairs = zip(contents, origins, strict=True)
-        if self.call.names_itself:
-            return [c if is_named(c) else with_id(c, make(origin, c)) for c, origin in pairs]
-        return [with_id(content, make(origin, content)) for content, origin in pairs]
+    def messages(self, rows: Sequence[Row], origins: Sequence[bytes | None]) -> list[Message]:
+        """Return the messages of some rows.
+
+        :raises Refused: if one of them breaks a rule.
+        """
+        if None in origins:
+            raise Refused("key_is_null", "found a null in the key; a row without a key cannot be told apart", "key")
+        return self.call.messages(rows)
+
+    def encoded(self, messages: Sequence[Message], origins: Sequence[bytes]) -> list[bytes]:
+        """Return the bytes of messages, with their ids where these can be told yet.
+
+        :raises Refused: if one of them cannot be sent.
+        """
+        contents, make, with_id, is_named = (
+            map(self._encode, messages),
+            self._make,
+            batching.with_id,
+            batching.has_own_id,
+        )
+        if self._is_named_later:
+            events = [b"%b" % content for content in contents]
+        elif self.call.names_itself:
+            pairs = zip(contents, origins, strict=True)
+            events = [b"%b" % c if is_named(c) else with_id(c, make(origin, c)) for c, origin in pairs]
+        else:
+            events = [with_id(c, make(origin, c)) for c, origin in zip(contents, origins, strict=True)]
+        if self.call.may_be_wide:
+            self.wide += sum(map(is_wide, messages))
+        return events
 
     def rejection(self, row: int, refused: Refused) -> Rejection:
         """Return a bad row as a value."""
@@ -320,6 +350,11 @@ class _Route:
         field, _, rest = str(error).partition(": ")
         column, field = self.call.column(field), self.call.mapped(field)
         return SettingError(f"row {row}, {self.call.identity}, {f'column {column}, ' if column else ''}{field}: {rest}")
+
+
+def _at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values at some places, which are mostly all."""
+    return values if len(places) == len(values) else [values[place] for place in places]
 
 
 def _changes(plan: Plan, calls: Sequence[Call], columns: Columns) -> Changes | None:

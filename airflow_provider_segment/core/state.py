@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -28,6 +28,8 @@ RENEW_SECONDS = 20
 FORGOTTEN, GONE = 0, 1
 # Kinds of doubt: the content was posted for a key that Segment knew, or as its first.
 AS_KNOWN, AS_NEW = 1, 2
+# Key, content, sent, run and doubt of an Entry.
+Known: TypeAlias = tuple[int, int, int, int, int]
 
 _NAME = sa.String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
 
@@ -243,15 +245,15 @@ class State:
             self._connection.execute(sa.update(sync).where(sync.c.sync_no == self._number).values(clean=1))
             self._connection.execute(sa.update(call).where(call.c.call_no.in_(calls)).values(seen=1))
 
-    def known(self, call: int, keys: Sequence[int]) -> dict[int, tuple[int, int, int, int]]:
-        """Return content, calls sent, run and doubt of those keys of a call that are known.
+    def known(self, call: int, keys: Sequence[int]) -> dict[int, Known]:
+        """Return key, content, calls sent, run and doubt of those keys of a call that are known.
 
         :param call: its number.
         :param keys: of a page of rows.
         """
         with _told("looking up keys"), self._connection.begin():
             cursor = self._connection.exec_driver_sql(*self._sql.known(call, keys)).cursor
-            return {key: (content, sent, run, doubt) for key, content, sent, run, doubt in cursor.fetchall()}
+            return {row[0]: row for row in cursor.fetchall()}  # plain tuples of the driver
 
     def count(self, call: int) -> int:
         """Return how many keys of a call are known and not gone.

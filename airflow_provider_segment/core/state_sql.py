@@ -23,14 +23,43 @@ _UPDATED = ("content", "sent", "run", "doubt", "ids")
 class Words:
     """One database's words.
 
+    :param table: of the entries, quoted.
     :param now: the seconds since 1970 by its clock.
-    :param known: makes the statement that looks up some keys of a call.
+    :param mark: stands for a parameter.
+    :param among: makes the condition that a column is one of some integers.
     :param upsert: makes the statement that writes entries, whether they are there or not.
     """
 
+    table: str
     now: Any
-    known: Callable[[int, Sequence[int]], Statement]
+    mark: str
+    among: Callable[[Sequence[int]], Statement]
     upsert: Callable[[Sequence[Sequence[Any]]], Statement]
+
+    def accepted(self, call: int, keys: Sequence[int]) -> Statement:
+        """Return the statement that looks up the accepted contents of keys of a call, with close neighbours of theirs.
+
+        :param call: its number.
+        :param keys: at least one.
+        """
+        low, high = min(keys), max(keys)
+        # One stretch of the table is read in half the time of as many entries one by one.
+        is_stretch = high - low < 2 * len(keys)
+        among = (f"BETWEEN {self.mark} AND {self.mark}", (low, high)) if is_stretch else self.among(keys)
+        return self._select("row_key, content", "doubt = 0 AND ", call, among)
+
+    def known(self, call: int, keys: Sequence[int]) -> Statement:
+        """Return the statement that looks up all that is known of some keys of a call.
+
+        :param call: its number.
+        :param keys: some.
+        """
+        return self._select("row_key, content, sent, run, doubt", "", call, self.among(keys))
+
+    def _select(self, columns: str, where: str, call: int, among: Statement) -> Statement:
+        condition, values = among
+        query = f"SELECT {columns} FROM {self.table} WHERE {where}call_no = {self.mark} AND row_key {condition}"  # noqa: S608  only names
+        return query, (call, *values)
 
 
 def words_of(engine: sa.engine.Engine, table: sa.Table) -> Words:
@@ -40,8 +69,8 @@ def words_of(engine: sa.engine.Engine, table: sa.Table) -> Words:
     :param table: of the entries.
     :raises SettingError: if the database is none that can hold a state.
     """
-    known = {"sqlite": _sqlite, "postgresql": _postgres, "mysql": _mysql, "mariadb": _mysql}
-    if engine.dialect.name not in known:
+    words = {"sqlite": _sqlite, "postgresql": _postgres, "mysql": _mysql, "mariadb": _mysql}
+    if engine.dialect.name not in words:
         raise SettingError(
             f"state_conn_id: expected PostgreSQL, MySQL/MariaDB or SQLite, found {engine.dialect.name}; the state may "
             "be in another database than the source"
@@ -50,43 +79,45 @@ def words_of(engine: sa.engine.Engine, table: sa.Table) -> Words:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _lock_sqlite)
     name = engine.dialect.identifier_preparer.format_table(table)
-    select = f"SELECT row_key, content, sent, run, doubt FROM {name} WHERE call_no"  # noqa: S608  the name is quoted
-    insert = f"INSERT INTO {name} ({', '.join(_COLUMNS)})"
-    return known[engine.dialect.name](select, insert)
+    return words[engine.dialect.name](name, f"INSERT INTO {name} ({', '.join(_COLUMNS)})")
 
 
-def _sqlite(select: str, insert: str) -> Words:
+def _sqlite(table: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = excluded.{name}" for name in _UPDATED)
-    # One parameter whatever the number of keys: a parameter for each takes twice as long.
-    known = f"{select} = ? AND row_key IN (SELECT value FROM json_each(?))"  # noqa: S608  only names
     upsert = f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"
     return Words(
+        table,
         sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger),
-        lambda call, keys: (known, (call, orjson.dumps(keys).decode())),
+        "?",
+        # One parameter whatever the number of keys: a parameter for each takes twice as long.
+        lambda keys: ("IN (SELECT value FROM json_each(?))", (orjson.dumps(keys).decode(),)),
         lambda entries: (upsert, [tuple(entry) for entry in entries]),
     )
 
 
-def _postgres(select: str, insert: str) -> Words:
+def _postgres(table: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = excluded.{name}" for name in _UPDATED)
     # One statement a batch: executemany would make a round trip for each entry.
     arrays = "%s::int[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::text[]"
-    known = f"{select} = %s AND row_key = ANY(%s::bigint[])"
     upsert = f"{insert} SELECT * FROM unnest({arrays}) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"  # noqa: S608
     return Words(
+        table,
         sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger),
-        lambda call, keys: (known, (call, list(keys))),
+        "%s",
+        lambda keys: ("= ANY(%s::bigint[])", (list(keys),)),
         # A list of one: SQLAlchemy 1.4 would take a tuple of lists for many sets of parameters.
         lambda entries: (upsert, [tuple(list(column) for column in zip(*entries, strict=True))]),
     )
 
 
-def _mysql(select: str, insert: str) -> Words:
+def _mysql(table: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = VALUES({name})" for name in _UPDATED)
     upsert = f"{insert} VALUES (%s, %s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE {sets}"
     return Words(
+        table,
         sa.func.unix_timestamp(),
-        lambda call, keys: (f"{select} = %s AND row_key IN ({', '.join(['%s'] * len(keys)) or 'NULL'})", (call, *keys)),
+        "%s",
+        lambda keys: (f"IN ({', '.join(['%s'] * len(keys))})", tuple(keys)),
         lambda entries: (upsert, [tuple(entry) for entry in entries]),
     )
 

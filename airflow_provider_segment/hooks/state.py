@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_segment.core.changes import number_of
+from airflow_provider_segment.core.changes import numbers_of
 from airflow_provider_segment.core.errors import SettingError, StateError
 from airflow_provider_segment.core.message_ids import Origins, fingerprint
 from airflow_provider_segment.core.state import State
@@ -92,4 +92,4 @@ def reset_state(
             return state.forget()
         rows = [key if isinstance(key, (list, tuple)) else [key] for key in keys]
         origins = Origins(range(len(rows[0]))).of(rows) if rows else []
-        return state.doubt([number_of(origin) for origin in origins if origin is not None])
+        return state.doubt(numbers_of([origin for origin in origins if origin is not None]))

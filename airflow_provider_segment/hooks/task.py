@@ -167,4 +167,4 @@ _equal_ones = _EqualOnes()
 def _next_id(message: Mapping[str, Any], maker: MessageIds, seen: Counter[bytes]) -> str:
     content = content_digest(message)
     seen[content] += 1
-    return maker.make(seen[content].to_bytes(8), content)
+    return maker.make(seen[content].to_bytes(8), content).decode()

@@ -113,7 +113,7 @@ def test_room_for_the_id_is_counted(encode_for_id: Callable[[Message], bytes]) -
 def test_id_is_put_into_the_message() -> None:
     """A message with its id put in reads as the message and its id."""
     message = {"type": "identify", "userId": "}", "traits": {"a": {}}}
-    assert json.loads(with_id(encoder(None, with_id=False)(message), "0f")) == {**message, "messageId": "0f"}
+    assert json.loads(with_id(encoder(None, with_id=False)(message), b"0f")) == {**message, "messageId": "0f"}
 
 
 @pytest.mark.parametrize(

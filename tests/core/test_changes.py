@@ -33,7 +33,7 @@ from airflow_provider_segment.calls import (
     as_calls,
     check_changes,
 )
-from airflow_provider_segment.core.changes import number_of
+from airflow_provider_segment.core.changes import numbers_of
 from airflow_provider_segment.core.errors import (
     DeletionError,
     LeaseError,
@@ -639,7 +639,7 @@ def test_a_key_that_comes_again_with_equal_content(
 def key_number(*values: Any) -> int:
     (origin,) = Origins(range(len(values))).of([values])
     assert origin is not None
-    return number_of(origin)
+    return numbers_of([origin])[0]
 
 
 @given(st.integers(-(2**63) + 1, 2**63 - 1))
