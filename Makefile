@@ -10,7 +10,7 @@ CORE := .venv-core/bin
 
 DOCS_TESTS := tests/core/test_docs.py tests/core/test_docs_pages.py tests/provider/test_docs_run.py
 
-.PHONY: demo test test-airflow test-core docs-test check format bench clean
+.PHONY: demo test test-airflow test-core docs-test browser screenshots chromium check format bench clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -25,6 +25,18 @@ test-core: .venv-core/installed  ## the core's tests where Airflow is not instal
 
 docs-test: $(VENV)/installed  ## every code block of README.md and docs/ is run
 	$(BIN)/python -m pytest $(DOCS_TESTS) $(ARGS)
+
+browser: $(VENV)/installed chromium  ## the connection's form and a run's pages, in a real browser
+	$(BIN)/pip install --quiet --group browser
+	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
+screenshots:  ## those of docs/images, taken anew
+	SCREENSHOTS=docs/images $(MAKE) browser
+
+chromium:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null \
+	|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium chromium-driver; } \
+	|| { echo "Please install chromium and its driver, such as: sudo apt-get install chromium chromium-driver"; false; }
 
 check: $(VENV)/installed  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -12,46 +12,33 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "relabeling": {"password": "Write key", "host": "Endpoint (optional)"},
     "placeholders": {
         "password": "the source's write key, of 32 characters",
-        "host": "https://events.example.com: a custom domain or proxy; empty for Segment's own",
+        "host": "https://events.example.com; empty means Segment's own",
     },
 }
 
 CONN_FIELDS: dict[str, Any] = {
     "region": {
         "label": "Region",
-        "description": "Where the workspace is: us (Oregon, the default) or eu (Dublin). Not used with an endpoint.",
-        "schema": {"type": ["string", "null"], "enum": ["us", "eu"], "default": "us"},
+        "description": "Where the workspace is: us (Oregon; also when empty) or eu (Dublin). An endpoint gets all "
+        "requests, but with a region the events only.",
+        # No default: the form would save it, and an endpoint alone says more than an endpoint with a region.
+        "schema": {"type": ["string", "null"], "enum": ["us", "eu"]},
+    },
+    "workspace_slug": {
+        "label": "Workspace slug",
+        "description": "For the button Segment Debugger on tasks: app.segment.com/<workspace slug>/sources/...",
+        "schema": {"type": ["string", "null"]},
+    },
+    "source_slug": {
+        "label": "Source slug",
+        "description": "For the same button: .../sources/<source slug>/debugger; and the source's name in lineage.",
+        "schema": {"type": ["string", "null"]},
     },
     "events_per_second": {
         "label": "Events per second",
-        "description": "For each task; default 1000 on Segment's own hosts, its documented limit for a workspace, and "
-        "none with an endpoint; 0 means no limit.",
+        "description": "At most, for each task. Empty means 1000, Segment's documented limit for a workspace, or no "
+        "limit with an endpoint; 0 means no limit.",
         "schema": {"type": ["integer", "null"], "minimum": 0},
-    },
-    "public_api_token": {
-        "label": "Public API token",
-        "description": "Instead of a write key: it is looked up with Segment's Public API.",
-        "schema": {"type": ["string", "null"], "format": "password"},
-    },
-    "source_id": {
-        "label": "Source id",
-        "description": "Whose write key to look up with the Public API token.",
-        "schema": {"type": ["string", "null"]},
-    },
-    "oauth_client_id": {
-        "label": "OAuth app id",
-        "description": "For sources that require OAuth.",
-        "schema": {"type": ["string", "null"]},
-    },
-    "oauth_key_id": {
-        "label": "OAuth key id",
-        "description": "The id of the public key that was given to Segment.",
-        "schema": {"type": ["string", "null"]},
-    },
-    "oauth_private_key": {
-        "label": "OAuth private key",
-        "description": "PEM, with its line breaks.",
-        "schema": {"type": ["string", "null"], "format": "password"},
     },
     "timeout": {
         "label": "Timeout",
@@ -73,15 +60,30 @@ CONN_FIELDS: dict[str, Any] = {
         "description": "Allow an endpoint without TLS on another machine: the write key then travels in clear.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
-    "workspace_slug": {
-        "label": "Workspace slug",
-        "description": "For the button Segment Debugger on tasks: app.segment.com/<workspace slug>/sources/...",
+    "public_api_token": {
+        "label": "Public API token",
+        "description": "In place of a write key, which is then looked up with Segment's Public API.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "source_id": {
+        "label": "Source id",
+        "description": "The source whose write key is looked up with the Public API token.",
         "schema": {"type": ["string", "null"]},
     },
-    "source_slug": {
-        "label": "Source slug",
-        "description": "For the same button: .../sources/<source slug>/debugger; and the source's name in lineage.",
+    "oauth_client_id": {
+        "label": "OAuth app id",
+        "description": "For sources that require OAuth, which also need the next two fields.",
         "schema": {"type": ["string", "null"]},
+    },
+    "oauth_key_id": {
+        "label": "OAuth key id",
+        "description": "The id of the public key that was given to Segment.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "oauth_private_key": {
+        "label": "OAuth private key",
+        "description": "PEM; it may lose its line breaks in this field.",
+        "schema": {"type": ["string", "null"], "format": "password"},
     },
 }
 

@@ -14,7 +14,9 @@ import pytest
 
 from airflow_provider_segment.testing import SegmentServer
 
-collect_ignore = [] if importlib.util.find_spec("airflow") else ["provider"]
+# What needs a package that is not installed here.
+_NEEDED = {"provider": ("airflow",), "browser": ("airflow", "selenium")}
+collect_ignore = [part for part, names in _NEEDED.items() if not all(map(importlib.util.find_spec, names))]
 
 # Settings and connections of another Airflow on this machine must not reach this one.
 for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:

@@ -139,6 +139,14 @@ WAYS: dict[str, tuple[bool, Fields, list[tuple[str, str]]]] = {
         },
         [GET_TOKEN, SEND],
     ),
+    "OAuth, its key without line breaks, as a form's field of one line leaves it": (
+        True,
+        lambda s: {
+            "password": s.write_key,
+            "extra": s.oauth | {"oauth_private_key": pem(s.private_key).replace("\n", " ")},
+        },
+        [GET_TOKEN, SEND],
+    ),
     "OAuth and the key looked up": (True, lambda s: {"extra": s.oauth | s.look_up}, [LOOK_UP, GET_TOKEN, SEND]),
 }
 

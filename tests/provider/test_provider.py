@@ -13,6 +13,7 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_segment import __version__, get_provider_info
+from airflow_provider_segment.hooks.form import widgets
 from airflow_provider_segment.provider_info import CONN_FIELDS
 
 IN_AIRFLOW_2 = airflow.__version__.startswith("2.")
@@ -73,6 +74,25 @@ def test_form_in_airflow_2() -> None:
     behaviour = manager.field_behaviours["segment"]
     assert behaviour["relabeling"]["password"] == "Write key"
     assert set(behaviour["hidden_fields"]) == {"login", "port", "schema"}
+
+
+@pytest.mark.skipif(not IN_AIRFLOW_2, reason="Airflow 3 keeps secrets and zeros itself")
+def test_what_airflow_2_would_forget() -> None:
+    """A saved secret comes to Airflow 2's form as "unchanged", not as itself nor empty, and a limit of 0 is kept."""
+    from airflow.www.views import SENSITIVE_FIELD_PLACEHOLDER
+    from werkzeug.datastructures import MultiDict
+    from wtforms import Form
+
+    names = ("oauth_private_key", "events_per_second")
+    kind = type("Drawn", (Form,), {name: widgets()[name] for name in names})
+    opened = kind(data={"oauth_private_key": "a saved key"})
+    assert f'value="{SENSITIVE_FIELD_PLACEHOLDER}"' in opened.oauth_private_key()
+    assert "a saved key" not in opened.oauth_private_key()
+    assert 'value=""' in kind().oauth_private_key()
+    sent = kind(MultiDict({"oauth_private_key": "a new key", "events_per_second": "0"}))
+    assert sent.validate(), sent.errors
+    assert sent.data == {"oauth_private_key": "a new key", "events_per_second": "0"}
+    assert "a new key" not in sent.oauth_private_key()
 
 
 @pytest.mark.skipif(IN_AIRFLOW_2, reason="Airflow 2 has no such service")
