@@ -8,6 +8,7 @@ from deployment import PASSWORD, USER, Deployment, wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
 
 
 class Form(Protocol):
@@ -233,8 +234,9 @@ class Fab:
         return self._field(label).is_selected()
 
     def save(self) -> None:
-        self._all("#model_form button[type=submit]")[0].click()
-        wait_for("note of success", lambda: [one for one in self._all(".alert-success") if one.text.endswith(" Row")])
+        button = self._all("#model_form button[type=submit]")[0]
+        button.click()
+        wait_for("next page", lambda: staleness_of(button)(self._browser))  # it is the one before the form, any page
 
     def test(self) -> str:
         self._all("#test-connection")[0].click()
