@@ -8,7 +8,9 @@ VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
 CORE := .venv-core/bin
 
-.PHONY: demo test test-airflow test-core browser screenshots chromium check format clean
+DOCS_TESTS := tests/core/test_docs.py tests/core/test_docs_pages.py tests/provider/test_docs_run.py
+
+.PHONY: demo test test-airflow test-core docs-test browser screenshots chromium check format bench clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -20,6 +22,9 @@ test-airflow: $(VENV)/installed
 
 test-core: .venv-core/installed  ## the core's tests where Airflow is not installed
 	$(CORE)/python -m pytest tests/core -p no:cacheprovider $(ARGS)
+
+docs-test: $(VENV)/installed  ## every code block of README.md and docs/ is run
+	$(BIN)/python -m pytest $(DOCS_TESTS) $(ARGS)
 
 browser: $(VENV)/installed chromium  ## the connection's form and a run's pages, in a real browser
 	$(BIN)/pip install --quiet --group browser
@@ -39,6 +44,9 @@ check: $(VENV)/installed  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/bench  ## speed and memory beside other ways to Segment; SHORT=1 takes 3 minutes, ARGS="--only identify" a part
+	$(BIN)/python benchmarks/bench.py $(if $(SHORT),--short) $(ARGS)
+
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -48,6 +56,10 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet 'apache-airflow==$(AIRFLOW).*' --editable . --group dev $(addprefix --group ,$(EXTRA))
+	touch $@
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/pip install --quiet --group bench
 	touch $@
 
 .venv-core/installed: pyproject.toml

@@ -1,4 +1,4 @@
-"""Shows sync_mode="changes": what each run sends, how large the state is, and what memory and time it takes.
+"""Shows sync_mode="changes": what each run sends, how large the state is, and what memory it takes.
 
 `python benchmarks/changes.py`; promises: each run sends exactly what changed; a million pairs of call and key are at
 most 64 MB of SQLite file, journal included; a million keys take at most 1.3 times the memory of 20,000.
@@ -9,21 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from child import IDENTIFY, execute
 from sink import sink
 from warehouse import QUERY, postgres, sqlite
 
-HERE = Path(__file__).resolve().parent
 FEW = 20_000
 MB = 1_000_000
 MAX_STATE, MAX_RATIO = 64 * MB, 1.3
@@ -155,59 +152,11 @@ def verdict(kept: bool) -> str:
     return "ok" if kept else "BROKEN"
 
 
-def unchanged(home: Path, warehouse: str, rows: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Run over rows of which none has changed."""
-    done = run(home, warehouse, QUERY.format(rows=rows), calls=[IDENTIFY], **settings)
-    assert done["report"]["unchanged"] == rows, done["report"]
-    return done
-
-
-def loop(warehouse: str, rows: int) -> float:
-    """Return the seconds of the plain loop that sends all rows."""
-    with sink() as segment:
-        command = [sys.executable, HERE / "loop.py", json.loads(warehouse)["host"], segment.url]
-        output = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603
-        assert segment.stats()["events"] == rows
-    seconds: float = json.loads(output)["seconds"]
-    return seconds
-
-
-def speed(home: Path, warehouse: str, rows: int, rounds: int) -> None:
-    """Compare runs without changes with the loop, turn by turn."""
-    print("nothing changed, SQLite, beside a loop that sends all", flush=True)
-    rates: dict[str, list[float]] = {name: [] for name in ("the loop", *KEYS.values())}
-    for _ in range(rounds):
-        rates["the loop"].append(rows / loop(warehouse, rows))
-        for key, name in KEYS.items():
-            done = unchanged(home, warehouse, rows, {"key": key, "state_path": str(home / f"{key}-{rows}.db")})
-            rates[name].append(rows / done["seconds"])
-    theirs = median(rates["the loop"])
-    for name, found in rates.items():
-        each = ", ".join(f"{rate:,.0f}" for rate in found)
-        print(
-            f"  {name:<13}{median(found):>8,.0f} rows a second ({each}), {median(found) / theirs:.2f} of the loop",
-            flush=True,
-        )
-
-
-def in_postgres(home: Path, warehouse: str, rows: int, key: str) -> None:
-    """Print the speeds with source and state in PostgreSQL."""
-    settings = {"key": key, "state_conn_id": "warehouse"}
-    first = run(home, warehouse, QUERY.format(rows=rows), calls=[IDENTIFY], sync_id=key, **settings)
-    second = unchanged(home, warehouse, rows, {**settings, "sync_id": key})
-    print(
-        f"{KEYS[key]}, PostgreSQL: first run {rows / first['seconds']:,.0f} rows a second, nothing changed "
-        f"{rows / second['seconds']:,.0f}; memory {max(first['peak'], second['peak']) / MB:.1f} MB",
-        flush=True,
-    )
-
-
 def main() -> int:
     """Measure all and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--customers", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
     settings = parser.parse_args()
     kept = []
     with tempfile.TemporaryDirectory() as folder, sqlite(Path(folder), settings.customers) as warehouse:
@@ -218,10 +167,6 @@ def main() -> int:
         kept.append(customers(Path(folder), "PostgreSQL", warehouse, settings.customers, state))
     with tempfile.TemporaryDirectory() as folder, sqlite(Path(folder), settings.rows) as warehouse:
         kept += [first_run(Path(folder), warehouse, settings.rows, key) for key in KEYS]
-        speed(Path(folder), warehouse, settings.rows, settings.rounds)
-    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder), settings.rows) as warehouse:
-        for key in KEYS:
-            in_postgres(Path(folder), warehouse, settings.rows, key)
     return 0 if all(kept) else 1
 
 

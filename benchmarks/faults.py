@@ -6,43 +6,21 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from child import IDENTIFY, WRITE_KEY
-from child import __file__ as child
+from child import IDENTIFY, execute
 from warehouse import QUERY, sqlite
 
 from airflow_provider_segment.testing import Request, SegmentServer
 
 ROWS = 100_000
+SETTINGS: dict[str, Any] = {"calls": [IDENTIFY], "key": "id"}
 # About 120 events a body, so that there are hundreds of requests for faults to befall; small ones fill 20 bodies.
 WIDE = "SELECT id, email, hex(zeroblob(2000)) AS note FROM users WHERE id <= 50000"
-
-
-def execute(home: Path, segment: SegmentServer, warehouse: str, extra: Any = None, **operator: Any) -> dict[str, Any]:
-    """Run the operator in a new process, on a connection with an extra, and return its report."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-    connection = {"conn_type": "segment", "host": segment.url, "password": WRITE_KEY, "extra": extra or {}}
-    environment |= {
-        "AIRFLOW_HOME": str(home / "airflow"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW_CONN_WAREHOUSE": warehouse,
-        "AIRFLOW_CONN_SEGMENT_DEFAULT": json.dumps(connection),
-        "no_proxy": "127.0.0.1",
-    }
-    command = [sys.executable, child, json.dumps({"calls": [IDENTIFY], "key": "id", **operator})]
-    done = subprocess.run(command, env=environment, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # noqa: S603
-    if done.returncode:
-        print(done.stdout.decode(errors="replace")[-5_000:])
-        done.check_returncode()
-    report: dict[str, Any] = json.loads((home / "result.json").read_text())["report"]
-    return report
 
 
 def show(name: str, report: dict[str, Any], more: str, *, kept: bool) -> bool:
@@ -70,7 +48,7 @@ def faults(home: Path, warehouse: str) -> bool:
     with SegmentServer(keep_bodies=False) as segment:
         segment.delay = 0.1
         segment.respond_with(fault)
-        report = execute(home, segment, warehouse, sql=WIDE)
+        report = execute(home, segment.url, warehouse, sql=WIDE, **SETTINGS)["report"]
         arrived, twice = len(segment.messages), len(segment.duplicates)
     more = f", {', '.join(f'{count} x {name}' for name, count in met.items())}; {arrived:,} arrived, {twice} twice"
     return show("faults", report, more, kept=report["accepted"] == arrived == 50_000)
@@ -82,8 +60,8 @@ def refused(home: Path, warehouse: str) -> bool:
     with SegmentServer(keep_bodies=False) as segment:
         segment.refuse(lambda message: message["userId"] in bad)
         rejects = home / "rejects.jsonl"
-        settings = {"max_rejected": 7, "rejects_path": str(rejects)}
-        report = execute(home, segment, warehouse, sql=QUERY.format(rows=ROWS), **settings)
+        settings = {**SETTINGS, "max_rejected": 7, "rejects_path": str(rejects)}
+        report = execute(home, segment.url, warehouse, sql=QUERY.format(rows=ROWS), **settings)["report"]
         arrived = {message["userId"] for message in segment.messages}
     found = [json.loads(line)["message"]["userId"] for line in rejects.read_text().splitlines()]
     kept = report["accepted"] == len(arrived) == ROWS - 7 and sorted(found) == sorted(bad) and not arrived & bad
@@ -94,7 +72,7 @@ def limited(home: Path, warehouse: str) -> bool:
     """A limit of 1,000 events a second, for ten seconds, as the server sees it."""
     with SegmentServer(keep_bodies=False) as segment:
         sql, limit = QUERY.format(rows=10_500), {"events_per_second": 1_000}
-        report = execute(home, segment, warehouse, limit, sql=sql, max_in_flight=8)
+        report = execute(home, segment.url, warehouse, limit, sql=sql, max_in_flight=8, **SETTINGS)["report"]
         came = sorted((request.time, request.events) for request in segment.requests)
     first, whole = came[0][0], int(came[-1][0] - came[0][0])
     most = max(sum(n for time, n in came if start <= time < start + 1) for start, _ in came)

@@ -1,32 +1,33 @@
-"""Sends all users of a SQLite file with a plain hand-written loop, for changes.py: what the package's layers cost.
+"""The hand-written loop: what a row costs without the package's layers.
 
-It has no tries, no checks and no report: fetchmany, one function for the row, orjson, md5, requests in 4 threads,
-bodies of up to 480 KB. Arguments: the file and the sink's URL.
+It has no tries, no checks and no report: fetchmany, one function for the row, orjson, md5, requests in threads, bodies
+of up to 480 KB. `bench.py` runs it beside the operator, with the same query.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from hashlib import md5
 from threading import local
 from typing import Any
 
 import orjson
 import requests
+from worker import serve
 
 WRITE_KEY = "k" * 32
-MAX_BODY, MAX_EVENTS, THREADS = 479_900, 2_500, 4
+MAX_BODY, MAX_EVENTS, PAGE = 479_900, 2_500, 2_500
+
+Row = tuple[Any, ...]
+Message = dict[str, Any]
 
 
-def message(row: tuple[Any, ...]) -> dict[str, Any]:
-    """Return the message of a row: the same as the operator's, in its order."""
-    number, email, first_name, last_name, plan, country, orders, lifetime_value, is_active, created_at = row
-    traits = {
+def traits_of(row: Row) -> Message:
+    """Return the traits of a user: the same as the operator's, in its order."""
+    _, email, first_name, last_name, plan, country, orders, lifetime_value, is_active, created_at = row
+    return {
         "country": country,
         "created_at": created_at,
         "email": email,
@@ -37,29 +38,84 @@ def message(row: tuple[Any, ...]) -> dict[str, Any]:
         "orders": orders,
         "plan": plan,
     }
-    return {"type": "identify", "userId": str(number), "traits": traits}
 
 
-def bodies(path: str) -> Iterator[bytes]:
-    """Yield the bodies of all users."""
-    cursor = sqlite3.connect(path).execute("SELECT * FROM users")
+def identify(row: Row) -> list[Message]:
+    """Return the one message of a user."""
+    return [{"type": "identify", "userId": str(row[0]), "traits": traits_of(row)}]
+
+
+def track(row: Row) -> list[Message]:
+    """Return the one event of a user."""
+    return [{"type": "track", "event": "Signed Up", "userId": str(row[0]), "properties": traits_of(row)}]
+
+
+def three(row: Row) -> list[Message]:
+    """Return the three messages of a user."""
+    user = str(row[0])
+    return [
+        {"type": "identify", "userId": user, "traits": traits_of(row)},
+        {"type": "track", "event": "Signed Up", "userId": user, "properties": {"plan": row[4], "orders": row[6]}},
+        {"type": "group", "groupId": row[5], "userId": user, "traits": {"country": row[5]}},
+    ]
+
+
+NAMES = [f"c{number:02}" for number in range(1, 94)]
+
+
+def wide(row: Row) -> list[Message]:
+    """Return the one message of a row of 100 columns: its key, six of the context, and 93 traits."""
+    number, ip, locale, wifi, latitude, longitude, campaign, *values = row
+    context = {
+        "ip": ip,
+        "locale": locale,
+        "network": {"wifi": wifi},
+        "location": {"latitude": latitude, "longitude": longitude},
+        "campaign": {"name": campaign},
+    }
+    traits = dict(zip(NAMES, values, strict=True))
+    return [{"type": "identify", "userId": str(number), "traits": traits, "context": context}]
+
+
+MESSAGES = {function.__name__: function for function in (identify, track, three, wide)}
+
+
+def connect(warehouse: dict[str, Any]) -> tuple[Any, Any]:
+    """Return a connection and a cursor that reads page by page."""
+    if warehouse["conn_type"] == "sqlite":
+        import sqlite3
+
+        connection: Any = sqlite3.connect(warehouse["host"])
+        return connection, connection.cursor()
+    import psycopg2
+
+    names = {"host": "host", "port": "port", "user": "login", "dbname": "schema"}
+    connection = psycopg2.connect(**{theirs: warehouse[airflows] for theirs, airflows in names.items()})
+    return connection, connection.cursor("rows")
+
+
+def bodies(cursor: Any, messages: Callable[[Row], list[Message]], told: dict[str, int]) -> Iterator[bytes]:
+    """Yield the bodies of all rows, and count."""
     events: list[bytes] = []
     size = 0
-    while page := cursor.fetchmany(2_500):
+    while page := cursor.fetchmany(PAGE):
+        told["rows"] += len(page)
         for row in page:
-            encoded = orjson.dumps(message(row))
-            event = b'%b,"messageId":"%b"}' % (encoded[:-1], md5(encoded).hexdigest().encode())  # noqa: S324
-            if size + len(event) + 1 > MAX_BODY or len(events) == MAX_EVENTS:
-                yield b'{"batch":[%b]}' % b",".join(events)
-                events, size = [], 0
-            events.append(event)
-            size += len(event) + 1
+            for message in messages(row):
+                encoded = orjson.dumps(message, default=float)  # PostgreSQL's numeric is Decimal
+                event = b'%b,"messageId":"%b"}' % (encoded[:-1], md5(encoded).hexdigest().encode())  # noqa: S324
+                if size + len(event) + 1 > MAX_BODY or len(events) == MAX_EVENTS:
+                    told["sent"] += len(events)
+                    yield b'{"batch":[%b]}' % b",".join(events)
+                    events, size = [], 0
+                events.append(event)
+                size += len(event) + 1
+    told["sent"] += len(events)
     yield b'{"batch":[%b]}' % b",".join(events)
 
 
-def main() -> None:
-    """Send all and print the seconds; imports and a first request are before the clock, as for the operator."""
-    path, url = sys.argv[1:]
+def run(warehouse: dict[str, Any], url: str, sql: str, messages: str, threads: int) -> dict[str, int]:
+    """Send the messages of all rows, from the connection to the last answer."""
     own = local()
 
     def post(body: bytes) -> None:
@@ -67,23 +123,23 @@ def main() -> None:
             own.session = requests.Session()
             own.session.auth = (WRITE_KEY, "")
             own.session.headers["Content-Type"] = "application/json"
-        answer = own.session.post(f"{url}/v1/batch", data=body, timeout=30)
-        answer.raise_for_status()
+        own.session.post(f"{url}/v1/batch", data=body, timeout=30).raise_for_status()
 
-    post(b'{"batch":[]}')
-    began = time.perf_counter()
-    with ThreadPoolExecutor(THREADS) as pool:
+    told = {"rows": 0, "sent": 0}
+    connection, cursor = connect(warehouse)
+    with closing(connection), ThreadPoolExecutor(threads) as pool:
+        cursor.execute(sql)
         under_way: set[Future[None]] = set()
-        for body in bodies(path):
-            if len(under_way) == THREADS:
+        for body in bodies(cursor, MESSAGES[messages], told):
+            if len(under_way) == threads:
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
             under_way.add(pool.submit(post, body))
         for future in under_way:
             future.result()
-    print(json.dumps({"seconds": time.perf_counter() - began}))
+    return told
 
 
 if __name__ == "__main__":
-    main()
+    serve(run)

@@ -1,40 +1,61 @@
-"""Sends the users of a SQLite file with segment-analytics-python, for latency.py; runs in that package's environment.
+"""Sends users with segment-analytics-python, as its README says; runs in an environment of that package's own.
 
-Arguments: the file, the sink's URL, the queue's size (0: as it comes), and `flush` or `exit` at the end.
+`bench.py` runs it beside the operator; `official_python()` makes the environment (benchmarks/.venv-sdk).
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
-import sys
-import time
+import subprocess
+import venv
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
-from segment.analytics.client import Client  # type: ignore[import-not-found]  # see latency.py
-
+SDK = "segment-analytics-python==2.4.0"
 WRITE_KEY = "k" * 32
 
 
-def main() -> None:
-    """Send all rows as the package's README says, and print seconds and what the package took."""
-    path, url, size, end = sys.argv[1:]
+def official_python() -> Path:
+    """Return the Python that has the official SDK, which asks for an older python-dateutil than Airflow has."""
+    home = Path(__file__).resolve().parent / ".venv-sdk"
+    python = home / "bin" / "python"
+    if not (home / "installed").exists():
+        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", SDK], check=True)  # noqa: S603
+        (home / "installed").touch()
+    return python
+
+
+def run(warehouse: dict[str, Any], url: str, sql: str, queue: int, *, flush: bool) -> dict[str, int]:
+    """Send all rows, until `flush` returns, or `join` where it does not flush.
+
+    :param queue: how many messages it may hold; 0: as it comes, 10,000.
+    :param flush: wait for the queue in the end; without it only what is under way is waited for, as at exit.
+    """
+    from segment.analytics.client import Client  # type: ignore[import-not-found]
+
     logging.getLogger("segment").setLevel(logging.CRITICAL)  # it warns once for each lost event
-    began = time.perf_counter()
-    client = Client(WRITE_KEY, host=url, **({"max_queue_size": int(size)} if int(size) else {}))
-    cursor = sqlite3.connect(path).execute("SELECT * FROM users")
-    names = [column[0] for column in cursor.description]
-    queued = rows = 0
-    while page := cursor.fetchmany(2_500):
-        for row in page:
-            taken, _ = client.identify(user_id=row[0], traits=dict(zip(names, row, strict=True)))
-            queued += taken
-        rows += len(page)
-    if end == "flush":
-        client.flush()
-    client.join()  # at exit it does this by itself: batches under way are waited for, the queue is not
-    print(json.dumps({"rows": rows, "queued": queued, "seconds": time.perf_counter() - began}))
+    client = Client(WRITE_KEY, host=url, **({"max_queue_size": queue} if queue else {}))
+    rows = 0
+    with closing(sqlite3.connect(warehouse["host"])) as connection:
+        cursor = connection.execute(sql)
+        names = [column[0] for column in cursor.description]
+        while page := cursor.fetchmany(2_500):
+            for row in page:
+                client.identify(user_id=row[0], traits=dict(zip(names, row, strict=True)))
+            rows += len(page)
+    if not flush:
+        client.join()
+        return {"rows": rows, "sent": rows}
+    client.flush()
+    for consumer in client.consumers:
+        consumer.pause()  # it ends when it next looks, up to half a second later: no part of the sending
+    return {"rows": rows, "sent": rows}
 
 
 if __name__ == "__main__":
-    main()
+    from worker import serve
+
+    serve(run)

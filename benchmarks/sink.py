@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import socketserver
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
+from threading import Lock
 from typing import Any
 
 ANSWER = b'{"success":true}'
@@ -60,31 +63,37 @@ class Stats:
         counts["different_ids"] = len(self._ids)
 
 
-async def serve(delay: float, stats: Stats) -> None:
-    """Answer on a free port, whose number is printed, until the process is ended."""
+def serve(delay: float, stats: Stats) -> None:
+    """Answer on a free port, whose number is printed, until the process is ended; a thread for each connection."""
+    counting = Lock()
 
-    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                writer.write(await answer(head, reader))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+    class Connection(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(ConnectionError):
+                while request := self.rfile.readline():
+                    self.wfile.write(self.answer(request, length(takewhile(bytes.strip, self.rfile))))
 
-    async def answer(head: bytes, reader: asyncio.StreamReader) -> bytes:
-        if head.startswith(b"GET /stats"):
-            return http(json.dumps(stats.counts).encode())
-        stats.take(await reader.readexactly(length(head)))
-        await asyncio.sleep(delay)
-        return http(ANSWER)
+        def answer(self, request: bytes, length: int) -> bytes:
+            if request.startswith(b"GET /stats"):
+                return http(json.dumps(stats.counts | {"cpu": time.process_time()}).encode())
+            body = self.rfile.read(length)
+            with counting:
+                stats.take(body)
+            time.sleep(delay)
+            return http(ANSWER)
 
-    server = await asyncio.start_server(connection, "127.0.0.1", 0, limit=1 << 20)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Connection) as server:
+        server.daemon_threads = True
+        print(server.server_address[1], flush=True)
+        server.serve_forever()
 
 
-def length(head: bytes) -> int:
-    """Return the length of a request's body; the clients here never send chunks."""
-    return int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+def length(headers: Iterable[bytes]) -> int:
+    """Return the length of a request's body, having read its headers; the clients here never send chunks."""
+    values = [
+        value for name, _, value in (line.partition(b":") for line in headers) if name.lower() == b"content-length"
+    ]
+    return int(values[0]) if values else 0
 
 
 def http(body: bytes) -> bytes:
@@ -102,7 +111,7 @@ class Sink:
     url: str
 
     def stats(self) -> dict[str, Any]:
-        """Return what arrived until now."""
+        """Return what arrived until now, and the seconds of CPU that the sink took."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{self.url}/stats", timeout=30) as answer:
             counts: dict[str, Any] = json.load(answer)
@@ -131,7 +140,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--record", action="store_true", help="parse bodies and measure their events")
     settings = parser.parse_args()
-    asyncio.run(serve(settings.delay, Stats(record=settings.record)))
+    serve(settings.delay, Stats(record=settings.record))
 
 
 if __name__ == "__main__":

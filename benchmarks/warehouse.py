@@ -1,4 +1,7 @@
-"""Fills SQLite and PostgreSQL with users of ten columns; the database makes the rows, so this process stays small."""
+"""Fills SQLite and PostgreSQL with users of ten columns, and SQLite with rows of 100.
+
+The database makes the rows, so this process stays small.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +33,37 @@ POSTGRES = COLUMNS.format(
     flag="(n % 2 = 1)",
     moment="to_timestamp(1600000000 + n)",
 )
+NAMES = (
+    "id INTEGER PRIMARY KEY, email, first_name, last_name, plan, country, orders, lifetime_value, is_active, created_at"
+)
 QUERY = "SELECT * FROM users WHERE id <= {rows}"
+
+# A key, six columns for the context, and 93 more: integers, decimals and texts in turn.
+WIDE = """
+    n AS id,
+    '192.0.2.' || (n % 250) AS ip,
+    'en-GB' AS locale,
+    n % 2 AS wifi,
+    52.5 AS latitude,
+    13.4 AS longitude,
+    'spring' AS campaign"""
+VALUES = ("n % {0}1 AS c{0:02}", "(n % {0}001) / 8.0 AS c{0:02}", "'text ' || (n % {0}01) AS c{0:02}")
+WIDE += "".join(f",\n    {VALUES[number % 3].format(number)}" for number in range(1, 94))
+NUMBERS = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < {rows}) SELECT {columns} FROM t"
 
 
 @contextmanager
-def sqlite(home: Path, rows: int) -> Iterator[str]:
-    """Make a SQLite file of users and lend its Airflow connection."""
+def sqlite(home: Path, rows: int, wide: int = 0) -> Iterator[str]:
+    """Make a SQLite file of users and lend its Airflow connection.
+
+    :param wide: so many rows of 100 columns too.
+    """
     path = home / "warehouse.db"
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute(
-            f"CREATE TABLE users AS WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < {rows}) "  # noqa: S608
-            f"SELECT {SQLITE} FROM t"
-        )
+        database.execute(f"CREATE TABLE users ({NAMES})")
+        database.execute(f"INSERT INTO users {NUMBERS.format(rows=rows, columns=SQLITE)}")
+        if wide:
+            database.execute(f"CREATE TABLE wide AS {NUMBERS.format(rows=wide, columns=WIDE)}")
     yield json.dumps({"conn_type": "sqlite", "host": str(path)})
 
 
@@ -54,6 +76,7 @@ def postgres(home: Path, rows: int) -> Iterator[str]:
     data.mkdir()
     with get_server(data, cleanup_mode="stop") as server:
         server.psql(f"CREATE TABLE users AS SELECT {POSTGRES} FROM generate_series(1, {rows}) AS t(n)")  # noqa: S608
+        server.psql("ALTER TABLE users ADD PRIMARY KEY (id)")
         info = server.get_postmaster_info()
         place = {"host": str(info.socket_dir), "login": "postgres", "schema": "postgres", "port": info.port}
         yield json.dumps({"conn_type": "postgres", **place})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,6 +25,7 @@ from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GON
 
 PAGE = 2_500
 DOUBTS = {"added": AS_NEW, "updated": AS_KNOWN, "deleted": AS_KNOWN}
+_EMPTY = blake2b(digest_size=8)  # a copy is cheaper than a new one
 _NOT_KNOWN = (0, None, 0, 0, 0)
 Refuse = Callable[[int, bytes, Refused], None]
 
@@ -187,8 +188,9 @@ class ChangingCall:
     ) -> Due:
         """Return what is to be sent; see Changes.due."""
         numbers, found = numbers_of(keys), self._fingerprints(keys, contents)
-        known, run, fresh = self._state.known(self.number, numbers), self._state.run, self._fresh
-        places = self._differing(numbers, found, known)
+        places = self._differing(numbers, found)
+        known = self._state.known(self.number, [numbers[place] for place in places]) if places else {}
+        run, fresh = self._state.run, self._fresh
         due, silent = Due(unchanged=len(keys) - len(places)), []
         for place in places:
             key, number, content = keys[place], numbers[place], found[place]
@@ -220,13 +222,13 @@ class ChangingCall:
             del fresh[entry.key]
         return due
 
-    def _differing(self, numbers: Sequence[int], found: Sequence[int], known: Mapping[int, Known]) -> list[int]:
+    def _differing(self, numbers: Sequence[int], found: Sequence[int]) -> list[int]:
         """Return the places of rows that differ from what Segment last accepted, and of all with the key of such a one.
 
-        Here most rows of most runs end, so it looks at nothing else.
+        Most rows of most runs get no further than here.
         """
-        accepted = {number: content for number, content, _, _, doubt in known.values() if not doubt}
-        pairs, fresh = zip(numbers, found, strict=True), self._fresh
+        accepted, fresh = self._state.accepted(self.number, numbers), self._fresh
+        pairs = zip(numbers, found, strict=True)
         differing = {number for number, content in pairs if accepted.get(number) != content or number in fresh}
         return [place for place, number in enumerate(numbers) if number in differing] if differing else []
 
@@ -332,7 +334,7 @@ def numbers_of(keys: Sequence[bytes]) -> list[int]:
         if max(map(abs, numbers), default=0) < 2**63:
             return numbers
     pairs = zip(texts, _hashes(keys), strict=True)
-    return [int(text) if _is_64_bit_integer(text) else hashed for text, hashed in pairs]
+    return [hashed if text.startswith(b'"') or not _is_64_bit_integer(text) else int(text) for text, hashed in pairs]
 
 
 def _is_64_bit_integer(text: bytes) -> bool:
@@ -348,5 +350,9 @@ def _without_own_id(content: bytes) -> bytes:
 
 def _hashes(parts: Iterable[bytes]) -> list[int]:
     """Return 64-bit hashes."""
-    digests = [blake2b(data, digest_size=8).digest() for data in parts]
+    new, digests = _EMPTY.copy, []
+    for part in parts:
+        digest = new()
+        digest.update(part)
+        digests.append(digest.digest())
     return list(struct.unpack(f">{len(digests)}q", b"".join(digests)))

@@ -91,7 +91,7 @@ class Delivery:
     :param max_in_flight: batches at once.
     """
 
-    def __init__(self, transport: Transport, policy: RetryPolicy, pace: Pace, max_in_flight: int = 4) -> None:
+    def __init__(self, transport: Transport, policy: RetryPolicy, pace: Pace, max_in_flight: int = 8) -> None:
         self.max_bytes = MAX_BODY_BYTES - transport.overhead
         self.max_events = pace.max_events
         self._transport = transport

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from binascii import hexlify
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -74,11 +75,15 @@ def _key_bytes(values: list[Any]) -> bytes | None:
     return None if b"null" in encoded and None in orjson.loads(encoded) else b"%b" % encoded
 
 
-def _encoded_integers(values: Sequence[Any]) -> list[bytes] | None:
-    """Return what _key_bytes() does for 64-bit integers, which most keys are, or None where not all are such."""
-    if set(map(type, values)) != {int} or max(map(abs, values)) >= 2**63:
-        return None
-    return [b"[%d]" % value for value in values]
+def _plain_keys(values: Sequence[Any]) -> list[bytes] | None:
+    """Return what _key_bytes() does for columns of 64-bit integers or of text, which most keys are; None for others."""
+    types = set(map(type, values))
+    if types == {int} and max(map(abs, values)) < 2**63:
+        return [b"[%d]" % value for value in values]
+    if types == {str}:
+        with suppress(orjson.JSONEncodeError):  # half characters
+            return [b"%b" % orjson.dumps((value,)) for value in values]
+    return None
 
 
 def _bytes_of(content: Any) -> bytes:
@@ -141,8 +146,8 @@ class Origins:
         """
         if self._occurrences is None:
             columns = [[row[place] for row in page] for place in self._key]
-            integers = _encoded_integers(columns[0]) if len(columns) == 1 else None
-            return [*(integers or map(_key_bytes, map(list, zip(*columns, strict=True))))]
+            keys = map(list, zip(*columns, strict=True))
+            return [*((_plain_keys(columns[0]) if len(columns) == 1 else None) or map(_key_bytes, keys))]
         count = self._occurrences.count
         digests = map(content_digest, page)
         return [digest + count(digest).to_bytes(8) for digest in digests]

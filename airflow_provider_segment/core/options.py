@@ -24,7 +24,7 @@ class Options:
     :param timezone: IANA name of the zone of timestamps that carry none, such as "UTC"; without it the first such
         timestamp stops the run.
     :param max_rejected: how many calls may be invalid or rejected before the run fails: a count, or below 1 a share.
-    :param max_in_flight: batches that are on their way at once; default 4.
+    :param max_in_flight: batches that are on their way at once; default 8.
     :param sync_mode: "all" (default) or "changes".
     :param state_conn_id: with "changes": the connection where it is remembered what Segment last accepted ...
     :param state_schema: ... in this schema of it ...
@@ -42,7 +42,7 @@ class Options:
     nulls: str = "send"
     timezone: str | None = None
     max_rejected: float = 0
-    max_in_flight: int = 4
+    max_in_flight: int = 8
     validate_only: bool = False
     preview_path: str | None = None
     rejects_path: str | None = None

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -170,11 +171,10 @@ class _Run:
         wants = route.call.wants
         places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
         self._report.calls += len(places)
-        try:
-            keys = _at(places, origins)
-            return places, route.encoded(route.messages(_at(places, page), keys), keys)
-        except (Refused, ZoneMissing):
-            return self._events_one_by_one(route, places, page, origins, first)
+        rows, keys = _at(places, page), _at(places, origins)
+        with suppress(Refused, ZoneMissing):
+            return places, route.encoded(route.messages(rows, keys), keys)
+        return self._events_one_by_one(route, places, page, origins, first)
 
     def _events_one_by_one(
         self, route: _Route, wanted: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int

@@ -245,11 +245,23 @@ class State:
             self._connection.execute(sa.update(sync).where(sync.c.sync_no == self._number).values(clean=1))
             self._connection.execute(sa.update(call).where(call.c.call_no.in_(calls)).values(seen=1))
 
+    def accepted(self, call: int, keys: Sequence[int]) -> dict[int, int]:
+        """Return the contents of those keys of a call whose content is not in doubt; perhaps of their neighbours too.
+
+        :param call: its number.
+        :param keys: of a page of rows.
+        """
+        if not keys:
+            return {}
+        with _told("looking up keys"), self._connection.begin():
+            cursor = self._connection.exec_driver_sql(*self._sql.accepted(call, keys)).cursor
+            return dict(cursor.fetchall())
+
     def known(self, call: int, keys: Sequence[int]) -> dict[int, Known]:
         """Return key, content, calls sent, run and doubt of those keys of a call that are known.
 
         :param call: its number.
-        :param keys: of a page of rows.
+        :param keys: at least one.
         """
         with _told("looking up keys"), self._connection.begin():
             cursor = self._connection.exec_driver_sql(*self._sql.known(call, keys)).cursor

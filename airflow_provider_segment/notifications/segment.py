@@ -93,7 +93,7 @@ class SegmentNotifier(BaseNotifier):
         # The same news has the same id if it is told twice, and a later try or a cleared run has news of its own.
         namespace = Namespace("notification", fingerprint(hook.write_key))
         message_id = namespace.maker("track").make(content_digest([facts, attempt]), content_digest(fields))
-        hook.track(**fields, message_id=message_id)
+        hook.track(**fields, message_id=message_id.decode())
 
 
 def _facts(context: Context) -> tuple[dict[str, Any], int]:

@@ -53,7 +53,7 @@ class SqlToSegmentOperator(BaseOperator):
         data. A local path, readable by its owner only, or one of an object storage (in parts of 1,000 lines); later
         tries and mapped tasks put ``.try2`` and ``.map0`` before the suffix (templated).
     :param fetch_size: rows to fetch at a time; default 2,500.
-    :param max_in_flight: batches that are on their way to Segment at once; default 4.
+    :param max_in_flight: batches that are on their way to Segment at once; default 8.
     :param validate_only: read, map and validate every row and send nothing; the report counts the valid calls as
         ``not_sent``; default False.
     :param preview_path: a local file for the first 100 messages as JSON lines, readable by its owner only; they hold
@@ -99,7 +99,7 @@ class SqlToSegmentOperator(BaseOperator):
         rejects_path: str | None = None,
         max_rejected: float = 0,
         fetch_size: int = 2_500,
-        max_in_flight: int = 4,
+        max_in_flight: int = 8,
         validate_only: bool = False,
         preview_path: str | None = None,
         **kwargs: Any,

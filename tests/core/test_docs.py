@@ -16,6 +16,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from doc_blocks import ROOT, blocks_of
 
 from airflow_provider_segment import calls
 from airflow_provider_segment.core import values
@@ -24,7 +25,8 @@ from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.mapping import Columns, CompiledCall
 from airflow_provider_segment.core.options import Options
 
-PAGE = (Path(__file__).parents[2] / "docs" / "mapping.md").read_text()
+PATH = ROOT / "docs" / "mapping.md"
+PAGE = PATH.read_text()
 UTC = Options(timezone="UTC")
 
 
@@ -98,7 +100,8 @@ def test_every_example_gives_the_message_that_stands_below_it(language: str, sou
 
 
 def test_the_page_shows_every_call() -> None:
-    """Each of the six calls has an example."""
+    """Each of the six calls has an example, and every block of the page is part of one."""
+    assert len(blocks_of(PATH)) == 2 * len(EXAMPLES)
     shown = {json.loads(expected)["type"] for _, _, expected in EXAMPLES}
     assert shown == set(calls.TYPES)
     assert len(EXAMPLES) >= 12

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import re
 import runpy
+import shlex
 import sqlite3
+import subprocess
 import sys
 from collections import Counter
 from contextlib import closing
@@ -139,6 +142,40 @@ def test_rows(segment: SegmentServer, shop: Path, most: int) -> None:
     assert {event["event"] for event in events} == {"Gold Tier Reached"}
     assert events[0]["properties"] == {"spent": traits[events[0]["userId"]]["spent"]}
     assert len(segment.messages) == 2 * len(ids) + len(gold)
+    assert segment.dropped == segment.duplicates == []
+
+
+def test_after_build(segment: SegmentServer, shop: Path) -> None:
+    """The table that the first task builds arrives row for row, with its columns as traits."""
+    for _ in range(2):  # the second run builds the table anew
+        run(load("segment_after_build"))
+    built = rows(shop, "SELECT * FROM customer_totals ORDER BY customer_id")
+    expected = {
+        each["customer_id"]: {
+            "orders": each["orders"],
+            "spentUsd": each["spent_usd"],
+            "lastOrderAt": each["last_order_at"],
+        }
+        for each in built
+    }
+    assert len(segment.messages) == 2 * len(expected) > 0
+    assert {message["userId"]: message["traits"] for message in segment.messages} == expected
+    assert {each["customer_id"] for each in built} == {
+        each["customer_id"] for each in rows(shop, "SELECT customer_id FROM orders")
+    }
+    assert segment.dropped == segment.duplicates == []
+
+
+def test_shards(segment: SegmentServer, shop: Path) -> None:
+    """Every order arrives once, each shard with a share of them, in a pool that was made as the example says."""
+    dag = load("segment_shards")
+    make_pool = [sys.executable, "-m", *shlex.split(re.findall("(airflow pools set .*)", str(dag.doc_md))[0])]
+    subprocess.run(make_pool, check=True, capture_output=True)  # noqa: S603  the example's own command
+    run(dag)
+    orders = {each["id"] for each in rows(shop, "SELECT id FROM orders")}
+    sent = [message["properties"]["order_id"] for message in segment.messages]
+    assert sorted(sent) == sorted(orders)
+    assert len(segment.requests) == 4  # none of the shards was empty, and each fits one body
     assert segment.dropped == segment.duplicates == []
 
 

@@ -158,7 +158,7 @@ SOURCES: dict[str, tuple[dict[str, Any], str]] = {
         "segment://events.example.com:8443/dwh",
     ),
     "source id": (
-        {"password": "", "extra": {"public_api_token": "t", "source_id": "qQ/7"}},
+        {"password": "", "extra": {"public_api_token": "token-of-the-public-api", "source_id": "qQ/7"}},
         "segment://api.segment.io/qQ%2F7",
     ),
 }
