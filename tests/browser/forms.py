@@ -132,9 +132,14 @@ class React:
         # Airflow 3.3.2 refuses to test a connection without a port: https://github.com/apache/airflow/pull/73298
         self._airflow.api("PATCH", f"/connections/{self._conn_id}?update_mask=port", self._without_port())
         self._row(self._conn_id).find_element(By.CSS_SELECTOR, "[aria-label='Test Connection']").click()
-        # A first toast says that the connection was saved.
+        # A first toast says that the connection was saved; the title of the second is there before its words.
         toasts = "[data-scope=toast][data-part=root]"
-        return wait_for("answer", lambda: [one.text for one in self._all(toasts) if "Test Connection" in one.text])[0]
+
+        def said() -> list[str]:
+            texts = [one.text for one in self._all(toasts)]
+            return [text for text in texts if text.startswith("Test Connection") and "\n" in text]
+
+        return wait_for("answer", said)[0]
 
     def _without_port(self) -> dict[str, Any]:
         return {"connection_id": self._conn_id, "conn_type": "segment", "port": 0}
