@@ -8,8 +8,9 @@ and how many equal rows came before it in this run.
 from __future__ import annotations
 
 import datetime as dt
+import struct
 from binascii import hexlify
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
@@ -19,6 +20,8 @@ import orjson
 from airflow_provider_segment.core.values import is_missing, is_numpy
 
 ID_BYTES = 16
+_MARK_AND_PLACE = struct.Struct(">4sH")  # of a hash: its fingerprint, and in which of 65,536 buckets it lies
+_FIRST = (0).to_bytes(8)
 # Datetimes come to our own rule: two sessions may give one point in time in two zones.
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
@@ -148,9 +151,7 @@ class Origins:
             columns = [[row[place] for row in page] for place in self._key]
             keys = map(list, zip(*columns, strict=True))
             return [*((_plain_keys(columns[0]) if len(columns) == 1 else None) or map(_key_bytes, keys))]
-        count = self._occurrences.count
-        digests = map(content_digest, page)
-        return [digest + count(digest).to_bytes(8) for digest in digests]
+        return self._occurrences.numbered(map(content_digest, page))
 
 
 class Occurrences:
@@ -164,6 +165,23 @@ class Occurrences:
 
     def __init__(self) -> None:
         self._buckets = [b""] * (1 << 16)
+
+    def numbered(self, digests: Iterable[bytes]) -> list[bytes | None]:
+        """Return the hashes of rows, each with how many equal rows came before it, and remember them.
+
+        :param digests: of the rows.
+        """
+        buckets, split = self._buckets, _MARK_AND_PLACE.unpack_from
+        found: list[bytes | None] = []
+        for digest in digests:
+            mark, place = split(digest)
+            bucket = buckets[place]
+            if mark in bucket:
+                found.append(digest + self.count(digest).to_bytes(8))
+            else:  # nearly all rows
+                buckets[place] = bucket + mark
+                found.append(digest + _FIRST)
+        return found
 
     def count(self, digest: bytes) -> int:
         """Return how many equal rows came before this one, and remember it.
@@ -183,15 +201,16 @@ class Occurrences:
 
     def _add(self, digest: bytes) -> bool:
         """Add a fingerprint; tell whether it was new."""
-        place = int.from_bytes(digest[4:6])
-        bucket, mark = self._buckets[place], digest[:4]
+        mark, place = _MARK_AND_PLACE.unpack_from(digest)
+        bucket = self._buckets[place]
         if mark in bucket and _stands_in(bucket, mark):
             return False
         self._buckets[place] = bucket + mark
         return True
 
     def _has(self, digest: bytes) -> bool:
-        return _stands_in(self._buckets[int.from_bytes(digest[4:6])], digest[:4])
+        mark, place = _MARK_AND_PLACE.unpack_from(digest)
+        return _stands_in(self._buckets[place], mark)
 
 
 def _stands_in(bucket: bytes, mark: bytes) -> bool:
