@@ -43,12 +43,8 @@ class CleanAirflow:
         self.airflow("db", "migrate")
 
     def install(self, *requirements: str) -> None:
-        """Install more: with uv where it is, which takes seconds, else with pip, which takes minutes."""
-        uv = shutil.which("uv")
-        pip = (
-            [uv, "pip", "install", "--python", str(self._python)] if uv else [str(self._python), "-m", "pip", "install"]
-        )
-        self._done([*pip, "--quiet", *requirements])
+        """Install more, as users do."""
+        self.python("-m", "pip", "install", "--quiet", *requirements)
 
     def python(self, *arguments: str, **environment: str) -> str:
         """Run the environment's Python in an empty folder, and return what it printed."""

@@ -18,7 +18,11 @@ GET_HOOK = """
 from airflow.providers.common.compat.sdk import BaseHook
 print(type(BaseHook.get_hook("theirs")).__module__)
 """
-THEIR_HOOK = 'from airflow.providers.segment.hooks.segment import SegmentHook; print(SegmentHook("theirs").write_key)'
+THEIR_HOOK = """
+from airflow.providers.segment.hooks.segment import SegmentHook
+analytics = SegmentHook("theirs").get_conn()
+print(analytics.write_key, analytics.host)
+"""
 
 
 def connection(**fields: object) -> str:
@@ -62,10 +66,9 @@ def test_the_connection_gives_our_hook(clean: CleanAirflow) -> None:
     )
 
 
-def test_their_hook_wants_the_key_in_the_extra(clean: CleanAirflow) -> None:
-    """Their hook takes a write key from the extra of a connection, also beside a password, and never the password."""
-    extra = {"write_key": KEY, "region": "eu"}
-    printed = clean.python("-c", THEIR_HOOK, AIRFLOW_CONN_THEIRS=connection(password="ours", extra=extra))
-    assert printed.split()[-1] == KEY
+def test_their_hook_reads_the_extra_only(clean: CleanAirflow) -> None:
+    """Their hook takes a write key from a connection's extra, also beside a password, and neither password nor host."""
+    both = connection(password="ours", host="https://events.example.com", extra={"write_key": KEY, "region": "eu"})
+    assert clean.python("-c", THEIR_HOOK, AIRFLOW_CONN_THEIRS=both).split()[-2:] == [KEY, "None"]
     with pytest.raises(AssertionError, match="No Segment write key provided"):
         clean.python("-c", THEIR_HOOK, AIRFLOW_CONN_THEIRS=connection(password=KEY))

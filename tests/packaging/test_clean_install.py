@@ -38,6 +38,11 @@ def test_the_wheel_is_what_is_imported(clean: CleanAirflow) -> None:
     assert version == __version__
 
 
+def test_all_requirements_agree(clean: CleanAirflow) -> None:
+    """pip finds no package whose requirements are not met."""
+    assert "No broken requirements found" in clean.python("-m", "pip", "check")
+
+
 def test_airflow_lists_the_provider(clean: CleanAirflow) -> None:
     """`airflow providers list` has the package with its version."""
     assert {"package_name": NAME, "version": __version__}.items() <= next(
