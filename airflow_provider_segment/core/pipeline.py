@@ -1,11 +1,13 @@
 """The route of a row, from the query to Segment's acknowledgement: read this first.
 
+A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row.
+
 1. read      a page of rows comes from the source            pages
 2. tell      what tells the row from the others              message_ids.Origins
-3. map       each call makes its message from the row        mapping.CompiledCall
-4. encode    the bytes that are measured and sent            batching.encoder
+3. map       each call makes its message from the row        route, mapping.CompiledCall
+4. encode    the bytes that are measured and sent            route, batching.encoder
 5. compare   with sync_mode="changes": is it due at all?     changes, state
-6. name      the id that a later try will repeat             message_ids.MessageIds
+6. name      the id that a later try will repeat             route, message_ids.MessageIds
 7. cut       batches, by bytes and by count                  batching.Batcher
 8. show      the first messages, for a reader who asks       preview
 9. deliver   a batch is posted, again where that may help    delivery, retries, transport
@@ -25,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from airflow_provider_segment.calls import Call, columns_of
-from airflow_provider_segment.core import batching
 from airflow_provider_segment.core.batching import Batch, Batcher
 from airflow_provider_segment.core.delivery import Delivery, Outcome
 from airflow_provider_segment.core.errors import (
@@ -34,17 +35,17 @@ from airflow_provider_segment.core.errors import (
     RejectedError,
     RejectsError,
     SegmentError,
-    SettingError,
     StateError,
 )
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
-from airflow_provider_segment.core.messages import TYPES, Message, is_wide
+from airflow_provider_segment.core.messages import TYPES, Message
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.core.preview import Preview
 from airflow_provider_segment.core.rejects import NoRejects, Rejects, line_of
 from airflow_provider_segment.core.report import Rejection, Report
+from airflow_provider_segment.core.route import Route
 from airflow_provider_segment.core.values import ZoneMissing
 
 if TYPE_CHECKING:
@@ -109,15 +110,17 @@ class _Run:
         self._delivery = delivery
         self._report = report
         calls = None if plan.calls is None else [call for call in plan.calls if call.enabled]
-        key = plan.options.key_columns
+        options, key = plan.options, plan.options.key_columns
         # Without a row nothing tells the columns; what the calls name will do, since keys that are gone need no row.
         named = dict.fromkeys([*key, *(name for call in calls or () for name in columns_of(call))])
         columns = Columns(list(named) if names is None else names)
         self._origins = Origins([columns.index(name, "key") for name in key])
         self._changes = _changes(plan, calls or [], columns)
-        self._routes = [_Route(WrittenMessages(plan.options), plan)]
+        makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)]
         if calls is not None:
-            self._routes = [_Route(CompiledCall(call, columns, plan.options), plan) for call in calls]
+            makers = [CompiledCall(call, columns, options) for call in calls]
+        only_changes = plan.state is not None
+        self._routes = [Route(maker, plan.namespace, options, only_changes=only_changes) for maker in makers]
         self._rejects = plan.rejects
         self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
@@ -165,7 +168,7 @@ class _Run:
                 yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.marks)
 
     def _events(
-        self, route: _Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
+        self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
         wants = route.call.wants
@@ -177,7 +180,7 @@ class _Run:
         return self._events_one_by_one(route, places, page, origins, first)
 
     def _events_one_by_one(
-        self, route: _Route, wanted: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
+        self, route: Route, wanted: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
     ) -> tuple[list[int], list[bytes]]:
         """Find the rows of a page that are refused, and return the messages of the others."""
         places: list[int] = []
@@ -293,63 +296,6 @@ class _Run:
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
         report.warnings = {r.call.identity: r.wide for r in self._routes if r.wide}
         report.seconds = round(time.monotonic() - report.started, 3)
-
-
-class _Route:
-    """One call with its encoder and its ids."""
-
-    def __init__(self, call: CompiledCall | WrittenMessages, plan: Plan) -> None:
-        self.call = call
-        self.wide = 0
-        self._encode = batching.encoder(
-            plan.options.zone, with_id=self.call.names_itself, in_order=plan.state is not None
-        )
-        self._make = plan.namespace.maker(self.call.identity).make
-        # With sync_mode="changes" the state knows the number that goes into the id.
-        self._is_named_later = plan.state is not None
-
-    def messages(self, rows: Sequence[Row], origins: Sequence[bytes | None]) -> list[Message]:
-        """Return the messages of some rows.
-
-        :raises Refused: if one of them breaks a rule.
-        """
-        if None in origins:
-            raise Refused("key_is_null", "found a null in the key; a row without a key cannot be told apart", "key")
-        return self.call.messages(rows)
-
-    def encoded(self, messages: Sequence[Message], origins: Sequence[bytes]) -> list[bytes]:
-        """Return the bytes of messages, with their ids where these can be told yet.
-
-        :raises Refused: if one of them cannot be sent.
-        """
-        contents, make, with_id, is_named = (
-            map(self._encode, messages),
-            self._make,
-            batching.with_id,
-            batching.has_own_id,
-        )
-        if self._is_named_later:
-            events = [b"%b" % content for content in contents]
-        elif self.call.names_itself:
-            pairs = zip(contents, origins, strict=True)
-            events = [b"%b" % c if is_named(c) else with_id(c, make(origin, c)) for c, origin in pairs]
-        else:
-            events = [with_id(c, make(origin, c)) for c, origin in zip(contents, origins, strict=True)]
-        if self.call.may_be_wide:
-            self.wide += sum(map(is_wide, messages))
-        return events
-
-    def rejection(self, row: int, refused: Refused) -> Rejection:
-        """Return a bad row as a value."""
-        column = self.call.column(refused.field)
-        reason = f"column {column}: {refused.reason}" if column else refused.reason
-        return Rejection(row, self.call.identity, "mapping", self.call.mapped(refused.field), refused.code, reason)
-
-    def stopped_by(self, row: int, error: ZoneMissing) -> SettingError:
-        """Return the error of a timestamp without a zone with its row and column."""
-        field, _, rest = str(error).partition(": ")
-        column, field = self.call.column(field), self.call.mapped(field)
-        return SettingError(f"row {row}, {self.call.identity}, {f'column {column}, ' if column else ''}{field}: {rest}")
 
 
 def _at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:

@@ -103,7 +103,7 @@ class Transport:
         :param events: encoded messages. ``sentAt`` is now: Segment reads a later try's clock skew from it.
         """
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        parts = [*events]
+        parts = [*events] or [b""]
         parts[0] = b'{"sentAt":"%b%b%b' % (now.encode(), self._head, parts[0])
         parts[-1] += b"]}"
         body = b",".join(parts)  # one join: a body is half a megabyte, which a second copy would make anew

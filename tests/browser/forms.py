@@ -8,6 +8,7 @@ from deployment import PASSWORD, USER, Deployment, wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
 
 
 class Form(Protocol):
@@ -131,9 +132,14 @@ class React:
         # Airflow 3.3.2 refuses to test a connection without a port: https://github.com/apache/airflow/pull/73298
         self._airflow.api("PATCH", f"/connections/{self._conn_id}?update_mask=port", self._without_port())
         self._row(self._conn_id).find_element(By.CSS_SELECTOR, "[aria-label='Test Connection']").click()
-        # A first toast says that the connection was saved.
+        # A first toast says that the connection was saved; the title of the second is there before its words.
         toasts = "[data-scope=toast][data-part=root]"
-        return wait_for("answer", lambda: [one.text for one in self._all(toasts) if "Test Connection" in one.text])[0]
+
+        def said() -> list[str]:
+            texts = [one.text for one in self._all(toasts)]
+            return [text for text in texts if text.startswith("Test Connection") and "\n" in text]
+
+        return wait_for("answer", said)[0]
 
     def _without_port(self) -> dict[str, Any]:
         return {"connection_id": self._conn_id, "conn_type": "segment", "port": 0}
@@ -233,8 +239,9 @@ class Fab:
         return self._field(label).is_selected()
 
     def save(self) -> None:
-        self._all("#model_form button[type=submit]")[0].click()
-        wait_for("note of success", lambda: [one for one in self._all(".alert-success") if one.text.endswith(" Row")])
+        button = self._all("#model_form button[type=submit]")[0]
+        button.click()
+        wait_for("next page", lambda: staleness_of(button)(self._browser))  # it is the one before the form, any page
 
     def test(self) -> str:
         self._all("#test-connection")[0].click()

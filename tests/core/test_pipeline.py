@@ -125,6 +125,33 @@ def test_counts_always_add_up(
         assert report.accepted <= len(kept) <= report.accepted + report.rejected + report.not_sent
 
 
+# Rows of id, other id, moment, place, number: what drivers give, and now and then what no message can hold.
+MOMENTS = st.sampled_from([None, "", dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "2026-01-01T00:00:00Z", "yesterday", 5])
+NUMBERS = st.sampled_from([None, 1, 2.5, Decimal("1.10"), math.nan, math.inf, "7", object(), [1, None], {"a": None}])
+IDS = st.sampled_from([None, "", " ", "u", "v", 0, 1, 2**70, True, 1.5, 2.0, "\ud800", "x" * 600])
+MIXED = st.lists(st.tuples(IDS, IDS, MOMENTS, NUMBERS, NUMBERS), max_size=12)
+MANY: list[Any] = [
+    Identify("id", anonymous_id="other", traits={"a.b": "x", "a.c": ["x", "y"], "d": Constant([1])}, timestamp="at"),
+    Track(Constant("E"), user_id="id", context={"location.latitude": "x", "ip": "id"}, when={"other": ["u", 1]}),
+    Group("other", user_id="id", traits=AllColumns(), message_id="y"),
+    Page(name="x", anonymous_id="other", properties=["y"]),
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=MIXED, key=st.sampled_from([None, "id", ["id", "other"]]), nulls=st.sampled_from(["send", "omit"]))
+def test_a_page_is_as_its_rows(rows: list[Any], key: Any, nulls: str) -> None:
+    """Rows that are fetched one by one, or all at once with bad ones among them, make the same calls and refusals."""
+    seen = []
+    for pages in ([[row] for row in rows], [rows]):
+        with SegmentServer() as segment:
+            columns = ["id", "other", "at", "x", "y"]
+            report = run(segment, columns, pages, MANY, key=key, nulls=nulls, max_rejected=1_000)
+        found = sorted(json.dumps(message, sort_keys=True) for message in segment.messages)
+        seen.append((found, report.calls, report.accepted, report.reasons, report.examples))
+    assert seen[0] == seen[1]
+
+
 @settings(max_examples=25, deadline=None)
 @given(rows=ROWS, faults=st.lists(PASSING, max_size=4), data=st.data())
 def test_second_try_repeats_the_ids(rows: list[Any], faults: list[Any], data: Any) -> None:

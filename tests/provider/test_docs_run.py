@@ -12,12 +12,13 @@ import os
 import re
 import runpy
 import shlex
-import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,10 @@ def export(command: str, place: Place) -> str:
 def airflow(command: str, place: Place) -> str:
     """Airflow's own command line takes it, with a database that no other test sees."""
     place.home.mkdir(exist_ok=True)
-    shutil.copy(Path(os.environ["AIRFLOW_HOME"]) / "airflow.db", place.home)
+    # By SQLite itself: closing the file here in another way would drop the locks that Airflow's own connections hold.
+    ours, copy = (sqlite3.connect(home / "airflow.db") for home in (Path(os.environ["AIRFLOW_HOME"]), place.home))
+    with closing(ours), closing(copy):
+        ours.backup(copy)
     return place.command(f"python -m {command}")
 
 

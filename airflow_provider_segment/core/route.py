@@ -1,0 +1,84 @@
+"""One call's part of the route: rows become messages, messages become bytes, and these get their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from airflow_provider_segment.core import batching
+from airflow_provider_segment.core.errors import Refused, SettingError
+from airflow_provider_segment.core.mapping import CompiledCall, Row, WrittenMessages
+from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.messages import Message, is_wide
+from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.report import Rejection
+from airflow_provider_segment.core.values import ZoneMissing
+
+
+class Route:
+    """One call with its encoder and its ids.
+
+    :param call: makes the messages.
+    :param namespace: of the ids.
+    :param options: of the sync.
+    :param only_changes: whether the ids come later, when the state has told the number that is in them.
+    """
+
+    def __init__(
+        self, call: CompiledCall | WrittenMessages, namespace: Namespace, options: Options, *, only_changes: bool
+    ) -> None:
+        self.call = call
+        self.wide = 0
+        self._is_named_later = only_changes
+        self._encode = batching.encoder(options.zone, with_id=call.names_itself, in_order=only_changes)
+        self._id_of = namespace.maker(call.identity).make
+
+    def messages(self, rows: Sequence[Row], origins: Sequence[bytes | None]) -> list[Message]:
+        """Return the messages of some rows.
+
+        :param rows: some.
+        :param origins: of the rows; None where a key has a null.
+        :raises Refused: if one of them breaks a rule; which one is seen by trying them one by one.
+        """
+        if None in origins:
+            raise Refused("key_is_null", "found a null in the key; a row without a key cannot be told apart", "key")
+        return self.call.messages(rows)
+
+    def encoded(self, messages: Sequence[Message], origins: Sequence[bytes]) -> list[bytes]:
+        """Return the bytes of messages, with their ids where these can be told yet.
+
+        :param messages: of messages().
+        :param origins: of their rows.
+        :raises Refused: if one of them cannot be sent.
+        """
+        contents = map(self._encode, messages)
+        events = [b"%b" % content for content in contents] if self._is_named_later else self._named(contents, origins)
+        if self.call.may_be_wide:
+            self.wide += sum(map(is_wide, messages))
+        return events
+
+    def _named(self, contents: Iterable[bytes], origins: Sequence[bytes]) -> list[bytes]:
+        id_of, with_id, is_named = self._id_of, batching.with_id, batching.has_own_id
+        pairs = zip(contents, origins, strict=True)
+        if self.call.names_itself:
+            return [b"%b" % c if is_named(c) else with_id(c, id_of(origin, c)) for c, origin in pairs]
+        return [with_id(content, id_of(origin, content)) for content, origin in pairs]
+
+    def rejection(self, row: int, refused: Refused) -> Rejection:
+        """Return a bad row as a value.
+
+        :param row: its number.
+        :param refused: why.
+        """
+        column = self.call.column(refused.field)
+        reason = f"column {column}: {refused.reason}" if column else refused.reason
+        return Rejection(row, self.call.identity, "mapping", self.call.mapped(refused.field), refused.code, reason)
+
+    def stopped_by(self, row: int, error: ZoneMissing) -> SettingError:
+        """Return the error of a timestamp without a zone with its row and column.
+
+        :param row: its number.
+        :param error: whose text may hold names of the row's own.
+        """
+        field, _, rest = str(error).partition(": ")
+        column, field = self.call.column(field), self.call.mapped(field)
+        return SettingError(f"row {row}, {self.call.identity}, {f'column {column}, ' if column else ''}{field}: {rest}")
