@@ -10,7 +10,7 @@ CORE := .venv-core/bin
 
 DOCS_TESTS := tests/core/test_docs.py tests/core/test_docs_pages.py tests/provider/test_docs_run.py
 
-.PHONY: demo test test-airflow test-core docs-test browser screenshots chromium check format bench clean
+.PHONY: demo test test-airflow test-core docs-test browser screenshots chromium check format bench package package-test clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -47,6 +47,15 @@ check: $(VENV)/installed  ## format, lint, types, import contracts
 bench: $(VENV)/bench  ## speed and memory beside other ways to Segment; SHORT=1 takes 3 minutes, ARGS="--only identify" a part
 	$(BIN)/python benchmarks/bench.py $(if $(SHORT),--short) $(ARGS)
 
+package: .venv-core/installed  ## wheel and source distribution into dist/, checked as the index checks them
+	$(CORE)/pip install --quiet --group package
+	rm -rf dist
+	$(CORE)/python -m build
+	$(CORE)/python -m twine check --strict dist/*
+
+package-test: package  ## dist/ in clean environments: Airflow 3.3 and 2.11, alone and beside the official provider
+	$(CORE)/python -m pytest -m packaging tests/packaging $(ARGS)
+
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -71,4 +80,4 @@ $(VENV)/bench: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf .venv-* .airflow-*
+	rm -rf .venv-* .airflow-* dist
