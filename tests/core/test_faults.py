@@ -637,7 +637,8 @@ def test_full_disk_under_the_rejects(segment: SegmentServer, tmp_path: Path, siz
     assert f"rejects_path: {path} cannot be written any more: " in text
     report = Report(**counts)
     assert adds_up(report)
-    assert report.accepted == len(segment.messages) >= 40  # four full batches of the first page
+    # Of the four full batches of the first page two have ended before the last is on its way.
+    assert report.accepted == len(segment.messages) >= 20
     written = path.read_bytes()
     assert not written or written.endswith(b"\n")
     lines = [json.loads(line) for line in written.splitlines()]
