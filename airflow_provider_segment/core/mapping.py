@@ -102,14 +102,18 @@ class CompiledCall:
 
         :raises Refused: if one of them breaks a rule; which one is seen by trying them one by one.
         """
-        made = [self._fixed.copy() for _ in rows]
+        made, given = [self._fixed.copy() for _ in rows], set(self._fixed)
         for name, read in self._fields:
-            for message, value in zip(made, read(rows), strict=True):
+            values = read(rows)
+            for message, value in zip(made, values, strict=True):
                 if value is not None:
                     message[name] = value
+            if name in messages.IDS and None not in values:
+                given.add(name)
         for check in self._checks:
-            for message in made:
-                check(message)
+            if given.isdisjoint(messages.MET_BY.get(check, ())):
+                for message in made:
+                    check(message)
         return made
 
     def column(self, field: str) -> str | None:

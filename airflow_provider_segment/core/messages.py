@@ -119,6 +119,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "screen": (ids_are_text, has_user, names_are_text, properties_are_an_object),
     "alias": (ids_are_text, has_both_ids),
 }
+# Rules that are kept by every message with a valid id of one of these names.
+MET_BY: dict[Rule, tuple[str, ...]] = {has_user: ("userId", "anonymousId")}
 COMMON: tuple[Rule, ...] = (context_is_an_object, message_id_is_short)
 
 
