@@ -68,11 +68,6 @@ def has_own_id(encoded: bytes) -> bool:
     return encoded.startswith(_OWN_ID)
 
 
-def with_id(encoded: bytes, message_id: bytes) -> bytes:
-    """Return a message's bytes with its id put in."""
-    return b'%b,"messageId":"%b"}' % (encoded[:-1], message_id)
-
-
 @dataclass(slots=True)
 class Batch:
     """The events of one request, with the rows, calls and keys that they came from, in parallel lists.

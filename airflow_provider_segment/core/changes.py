@@ -19,7 +19,7 @@ from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
 from airflow_provider_segment.core.errors import DeletionError, Refused, SettingError
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GONE, Entry, Known, State
 
@@ -288,7 +288,7 @@ class ChangingCall:
     def _named(self, content: bytes, origin: bytes, sent: int) -> bytes:
         if batching.has_own_id(content):
             return content
-        return batching.with_id(content, self._ids.make(b"%b#%d" % (origin, sent), content))
+        return with_id(content, self._ids.make(b"%b#%d" % (origin, sent), content))
 
     def _ids_of(self, row: Row) -> str:
         """Return the values that a call on "deleted" is made from, since the row will be gone then."""

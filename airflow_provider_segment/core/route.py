@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from airflow_provider_segment.core import batching
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.mapping import CompiledCall, Row, WrittenMessages
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.messages import Message, is_wide
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.report import Rejection
@@ -30,7 +30,7 @@ class Route:
         self.wide = 0
         self._is_named_later = only_changes
         self._encode = batching.encoder(options.zone, with_id=call.names_itself, in_order=only_changes)
-        self._id_of = namespace.maker(call.identity).make
+        self._ids = namespace.maker(call.identity)
 
     def messages(self, rows: Sequence[Row], origins: Sequence[bytes | None]) -> list[Message]:
         """Return the messages of some rows.
@@ -57,11 +57,10 @@ class Route:
         return events
 
     def _named(self, contents: Iterable[bytes], origins: Sequence[bytes]) -> list[bytes]:
-        id_of, with_id, is_named = self._id_of, batching.with_id, batching.has_own_id
-        pairs = zip(contents, origins, strict=True)
-        if self.call.names_itself:
-            return [b"%b" % c if is_named(c) else with_id(c, id_of(origin, c)) for c, origin in pairs]
-        return [with_id(content, id_of(origin, content)) for content, origin in pairs]
+        if not self.call.names_itself:
+            return self._ids.named(contents, origins)
+        pairs, id_of = zip(contents, origins, strict=True), self._ids.make
+        return [b"%b" % c if batching.has_own_id(c) else with_id(c, id_of(origin, c)) for c, origin in pairs]
 
     def rejection(self, row: int, refused: Refused) -> Rejection:
         """Return a bad row as a value.

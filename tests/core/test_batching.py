@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_segment.core.batching import MAX_BODY_BYTES, MAX_EVENTS, Batch, Batcher, encoder, with_id
+from airflow_provider_segment.core.batching import MAX_BODY_BYTES, MAX_EVENTS, Batch, Batcher, encoder
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.messages import MAX_EVENT_BYTES, Message
 from airflow_provider_segment.testing import ingest
 

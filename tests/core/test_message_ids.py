@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_segment.core.message_ids import Namespace, Occurrences, Origins, content_digest, fingerprint
+from airflow_provider_segment.core.message_ids import (
+    Namespace,
+    Occurrences,
+    Origins,
+    content_digest,
+    fingerprint,
+    with_id,
+)
 
 KEY = "the-write-key-that-nobody-sees"
 NOT_IDENTICAL = st.one_of(st.none(), st.text(max_size=5), st.integers(-5, 5))
@@ -35,6 +42,15 @@ def test_same_event_has_the_same_id(parts: list[Any], identity: str, origin: byt
     one, again = (made(tuple(parts), identity, origin, content) for _ in range(2))
     assert one == again
     assert re.fullmatch(rb"[0-9a-f]{32}", one)
+
+
+@given(st.lists(st.tuples(CONTENT.filter(lambda content: content != b"{}"), ORIGIN), max_size=5))
+def test_a_page_of_ids_is_as_one_by_one(rows: list[tuple[bytes, bytes]]) -> None:
+    """Messages that are named together have the ids that each would have alone."""
+    ids = Namespace("sync", "run").maker("identify")
+    named = ids.named([content for content, _ in rows], [origin for _, origin in rows])
+    assert named == [with_id(content, ids.make(origin, content)) for content, origin in rows]
+    assert [orjson.loads(event)["messageId"].encode() for event in named] == [ids.make(o, c) for c, o in rows]
 
 
 EVENT = st.tuples(st.lists(NOT_IDENTICAL, max_size=3).map(tuple), st.text(max_size=2), ORIGIN, CONTENT)
