@@ -123,15 +123,13 @@ def speed(scenario: Scenario, warehouse: str, home: Path, rounds: int, *, short:
 
     :param home: an empty folder.
     """
-    rows = scenario.short if short else scenario.rows
+    rows, sdk_rows = (scenario.short, min(20_000, scenario.sdk_rows)) if short else (scenario.rows, scenario.sdk_rows)
     with ExitStack() as stack:
         segment = stack.enter_context(sink(delay=scenario.delay / 1000))
         sides = []
         for name in ("ours", *scenario.peers):
             worker = stack.enter_context(started(name, home, segment.url, warehouse))
-            sides.append(
-                Side(name, scenario, scenario.sdk_rows if name in SDK else rows, worker, segment, warehouse, home)
-            )
+            sides.append(Side(name, scenario, sdk_rows if name in SDK else rows, worker, segment, warehouse, home))
         for side in sides:
             side.turn(0)
         turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
