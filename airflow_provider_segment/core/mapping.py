@@ -266,7 +266,9 @@ class _Compiler:
             return self._object(_nested(tree), where, path, omit=omit)
         if isinstance(tree, list):
             reads = [self._tree(t, f"{where}[{i}]", f"{path}[{i}]", omit=omit) for i, t in enumerate(tree)]
-            return lambda rows: [[read([row])[0] for read in reads] for row in rows]
+            if not reads:
+                return lambda rows: [[] for _ in rows]
+            return lambda rows: list(map(list, zip(*(read(rows) for read in reads), strict=True)))
         known = context.known_at(path)
         if isinstance(tree, Constant):
             try:

@@ -335,7 +335,7 @@ class TestGuards:
     def test_when_the_dag_is_parsed(self, changed: dict[str, Any], text: str) -> None:
         """What the settings alone show fails when the DAG is parsed."""
         with pytest.raises(ValueError, match=f"^{re.escape(text)}"):
-            SqlToSegmentOperator(**(settings_of(state_path="/tmp/s.db") | changed))  # noqa: S108
+            SqlToSegmentOperator(**(settings_of(state_path="never_opened.db") | changed))
 
     @pytest.mark.parametrize(
         ("conn_type", "found"), [(None, ""), ("http", "http"), ("segment", "segment"), ("odd", "odd")]
@@ -381,7 +381,7 @@ class TestGuards:
                 send({"state_path": str(path)})
         assert segment.requests == []
 
-    @pytest.mark.parametrize("place", [{}, {"state_path": "/tmp/s.db", "state_conn_id": "c"}], ids=["no", "two"])  # noqa: S108
+    @pytest.mark.parametrize("place", [{}, {"state_path": "never_opened.db", "state_conn_id": "c"}], ids=["no", "two"])
     def test_a_reset_must_know_where(self, place: dict[str, str]) -> None:
         """A reset is told one place, and a sync that is there."""
         with pytest.raises(Exception, match="state_path, state_conn_id: expected one of the two"):
@@ -395,7 +395,7 @@ class TestGuards:
 
 def partial(**changed: Any) -> Any:
     """A task to map, without a sync_id."""
-    settings = settings_of(sql="SELECT * FROM users WHERE seen = ?", state_path="/tmp/s.db") | changed  # noqa: S108
+    settings = settings_of(sql="SELECT * FROM users WHERE seen = ?", state_path="never_opened.db") | changed
     del settings["sync_id"]
     return SqlToSegmentOperator.partial(**settings)
 
@@ -434,9 +434,9 @@ class TestMapped:
     def test_a_sync_id_for_all_shards(self, warehouse: SqliteWarehouse) -> None:
         """One sync_id for all shards is refused when the DAG is parsed, also where the shards are not known yet."""
         with new_dag():
-            shards = SqlToSegmentOperator(**settings_of(task_id="up", state_path="/tmp/s.db"))  # noqa: S108
+            shards = SqlToSegmentOperator(**settings_of(task_id="up", state_path="never_opened.db"))
             with pytest.raises(ValueError, match=f"^{re.escape(WAY)}"):
-                SqlToSegmentOperator.partial(**settings_of(state_path="/tmp/s.db")).expand_kwargs(shards.output)  # noqa: S108
+                SqlToSegmentOperator.partial(**settings_of(state_path="never_opened.db")).expand_kwargs(shards.output)
 
     def test_all_needs_none(self) -> None:
         """Mapped tasks that send all need no sync_id."""
