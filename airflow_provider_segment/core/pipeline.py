@@ -294,7 +294,7 @@ class _Run:
         """Whatever had no other end was not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.warnings = {r.call.identity: r.wide for r in self._routes if r.wide}
+        report.warnings |= {r.call.identity: r.wide for r in self._routes if r.wide}
         report.seconds = round(time.monotonic() - report.started, 3)
 
 

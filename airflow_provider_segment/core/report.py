@@ -53,7 +53,9 @@ class Report:
     :param retries: requests that repeated an earlier one.
     :param bytes: bytes of all request bodies.
     :param seconds: how long it took.
-    :param warnings: by call, the accepted or valid messages that Engage and Unify drop for their many names.
+    :param warnings: by call, the accepted or valid messages that Engage and Unify drop for their many names; and by
+        call and code, as ``identify: id_has_blanks``, what else looks wrong and was sent all the same.
+    :param warned: what the codes of the warnings mean.
     """
 
     rows: int = 0
@@ -72,14 +74,27 @@ class Report:
     bytes: int = 0
     seconds: float = 0.0
     warnings: dict[str, int] = field(default_factory=dict)
+    warned: dict[str, str] = field(default_factory=dict, repr=False)
     reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter, repr=False)
     examples: dict[tuple[str, str, str], Rejection] = field(default_factory=dict, repr=False)
     started: float = field(default_factory=time.monotonic, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as plain data, for XCom; with warnings where there are any."""
-        hidden = ("reasons", "examples", "started") if self.warnings else ("reasons", "examples", "started", "warnings")
+        hidden = {"reasons", "examples", "started", "warned"} | (set() if self.warnings else {"warnings"})
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+
+    def warn(self, call: str, code: str, reason: str, number: int = 1) -> None:
+        """Count what looks wrong and is sent all the same; the log tells it at the end of the run.
+
+        :param call: the call's identity within its sync.
+        :param code: of the rule.
+        :param reason: what was found, never a value of a row, and what to do.
+        :param number: of messages.
+        """
+        name = f"{call}: {code}"
+        self.warnings[name] = self.warnings.get(name, 0) + number
+        self.warned.setdefault(name, reason)
 
     def refuse(self, rejection: Rejection) -> None:
         """Count a refused call and the reason for it."""

@@ -291,10 +291,9 @@ class SegmentHook(BaseHook):
         if report.reasons and settled.rejects_path is None:
             self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
         self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
-        for call, number in report.warnings.items():
-            self.log.warning(
-                "%s: %s messages have more than 300 names; Engage and Unify drop them", call, f"{number:,}"
-            )
+        for name, number in report.warnings.items():
+            reason = report.warned.get(name, "messages have more than 300 names; Engage and Unify drop them")
+            self.log.warning("%s: %s %s", name, f"{number:,}", reason)
         return report
 
     @task.in_airflows_terms()
