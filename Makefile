@@ -3,6 +3,8 @@ AIRFLOW ?= 3.3
 PYTHON ?= python3
 # More dependency groups of pyproject.toml, such as mysql, which needs a compiler and MariaDB's headers.
 EXTRA ?=
+# Processes that run the tests side by side: one more than two cores, since many tests wait for a server.
+WORKERS ?= 3
 
 VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
@@ -18,10 +20,10 @@ demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, 
 test: test-core test-airflow  ## all tests; AIRFLOW=2.11 runs them on that version
 
 test-airflow: $(VENV)/installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-core: .venv-core/installed  ## the core's tests where Airflow is not installed
-	$(CORE)/python -m pytest tests/core -p no:cacheprovider $(ARGS)
+	$(CORE)/python -m pytest tests/core -p no:cacheprovider -n $(WORKERS) $(ARGS)
 
 docs-test: $(VENV)/installed  ## every code block of README.md and docs/ is run
 	$(BIN)/python -m pytest $(DOCS_TESTS) $(ARGS)

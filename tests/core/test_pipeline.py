@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naming import shown
 from sending import KEY, QUICK, adds_up, delivery_to, run, transport_to
 
 from airflow_provider_segment.calls import AllColumns, Constant, Group, Identify, Json, Page, Track
@@ -212,7 +213,7 @@ RARE = [
 ]
 
 
-@pytest.mark.parametrize("value", RARE, ids=repr)
+@pytest.mark.parametrize("value", RARE, ids=shown)
 @pytest.mark.parametrize("key", [None, ["id", "x"]])
 def test_rare_values_are_sent(segment: SegmentServer, value: Any, key: Any) -> None:
     """A row with a value that JSON libraries find hard, such as a number of 38 digits, is sent like another."""

@@ -19,6 +19,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from naming import shown
 
 from airflow_provider_segment.core import batching, values
 from airflow_provider_segment.core.errors import Refused
@@ -467,7 +468,7 @@ def test_id_is_text_or_absent(value: Any, text: str | None) -> None:
     assert values.to_id(value, "userId") == text
 
 
-@pytest.mark.parametrize("value", NO_IDS, ids=repr)
+@pytest.mark.parametrize("value", NO_IDS, ids=shown)
 def test_other_ids_are_refused(value: Any) -> None:
     """What is no clear id is refused, so that no thousand rows become the one user "nan" or "True"."""
     with pytest.raises(Refused) as caught:
