@@ -9,10 +9,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
-
 from airflow_provider_segment import __version__
 from airflow_provider_segment.calls import Call, as_calls, check_changes
+from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_segment.core.api_call import api_call
 from airflow_provider_segment.core.delivery import Delivery, Pace
 from airflow_provider_segment.core.errors import SegmentError, SettingError
@@ -32,8 +31,7 @@ from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_s
 from airflow_provider_segment.links import segment as links
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_segment.compat import Context
     from airflow_provider_segment.core.state import State
 
 PROGRESS_SECONDS = 5.0

@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, get_current_context
-
+from airflow_provider_segment.compat import AirflowFailException, get_current_context
 from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.message_ids import MessageIds, Namespace, content_digest, fingerprint
 from airflow_provider_segment.core.report import Report
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_segment.compat import Context
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,11 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseNotifier
-
+from airflow_provider_segment.compat import BaseNotifier
 from airflow_provider_segment.core.errors import SettingError
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_segment.compat import Context
 
 # Callbacks of DAGs run in Airflow's DAG processor, which waits for 50 seconds and has other things to do.
 LONGEST_SECONDS = 30.0

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator, XComArg
-
 from airflow_provider_segment.calls import Call, as_calls
+from airflow_provider_segment.compat import BaseOperator, XComArg
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_segment.compat import Context
     from airflow_provider_segment.core.report import Report
     from airflow_provider_segment.hooks.segment import SegmentHook
 

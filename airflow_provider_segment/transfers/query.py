@@ -7,8 +7,7 @@ from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
+from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError, SourceError
 from airflow_provider_segment.core.pages import Pages
 
@@ -37,8 +36,6 @@ def open_query(
     params = dict(hook_params or {})
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
-    from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
-
     with closing(_calmly(hook.get_conn, "connecting")) as connection:
         cursor, kind = _cursor(connection, streaming=streaming)
         if kind == "server-side cursor":

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_segment.calls import Call, as_calls, check_changes
+from airflow_provider_segment.compat import BaseOperator
 from airflow_provider_segment.core.options import Options, positive
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_segment.compat import Context
     from airflow_provider_segment.hooks.segment import SegmentHook
 
 
