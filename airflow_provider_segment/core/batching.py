@@ -14,7 +14,7 @@ import orjson
 
 from airflow_provider_segment.core import values
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.messages import MAX_EVENT_BYTES, Message
+from airflow_provider_segment.core.messages import MAX_EVENT_BYTES, TYPES, Message
 
 # Documented: 500 KB a body and 2,500 events (tracking API, "batch"); nobody says whether a KB is 1,000 or 1,024 bytes.
 MAX_BODY_BYTES = 480_000
@@ -85,6 +85,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.events)
 
+    def is_quoted_by(self, text: str, part: range) -> bool:
+        """Tell whether an answer repeats a value of some events: then it is as personal as their rows.
+
+        :param text: of the answer.
+        :param part: the places of the events.
+        """
+        events = self.events[part.start : part.stop] if text else []
+        return any(value in text for event in events for value in _values_in(orjson.loads(event)))
+
 
 class Batcher:
     """Cuts a stream of events into batches.
@@ -149,6 +158,17 @@ class Batcher:
         batch.marks += marks
         batch.size = size
         return batch
+
+
+def _values_in(part: Any) -> Iterator[str]:
+    """Yield the values, and the names of traits and properties, that are long enough to know them again."""
+    if isinstance(part, dict):
+        part = [*part, *part.values()] if part.get("type") not in TYPES else list(part.values())
+    if isinstance(part, list):
+        for inner in part:
+            yield from _values_in(inner)
+    elif isinstance(part, (str, int, float)) and len(str(part)) > 3 and part not in TYPES:
+        yield str(part)
 
 
 def _dumps_carefully(message: Message, zone: dt.tzinfo | None, options: int) -> bytes:

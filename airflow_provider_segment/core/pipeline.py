@@ -39,7 +39,7 @@ from airflow_provider_segment.core.errors import (
 )
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
-from airflow_provider_segment.core.messages import TYPES, Message
+from airflow_provider_segment.core.messages import Message
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.core.preview import Preview
@@ -234,7 +234,7 @@ class _Run:
         report.bytes += outcome.bytes
         for place, answer in outcome.rejected:
             row, call = batch.rows[place], batch.calls[place]
-            said = "" if _quotes(answer.message, batch.events[place]) else answer.message
+            said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
             reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             self._refuse(rejection, batch.keys[place], batch.events[place])
@@ -310,18 +310,3 @@ def _changes(plan: Plan, calls: Sequence[Call], columns: Columns) -> Changes | N
     from airflow_provider_segment.core.changes import Changes
 
     return Changes(calls, columns, plan.options, plan.state)
-
-
-def _quotes(text: str, event: bytes) -> bool:
-    """Tell whether an answer repeats a value of the event: then it is as personal as the row."""
-
-    def values_in(part: Any) -> Iterator[str]:
-        if isinstance(part, dict):
-            part = [*part, *part.values()] if part.get("type") not in TYPES else list(part.values())
-        if isinstance(part, list):
-            for inner in part:
-                yield from values_in(inner)
-        elif isinstance(part, (str, int, float)) and len(str(part)) > 3:
-            yield str(part)
-
-    return bool(text) and any(value in text for value in values_in(orjson.loads(event)) if value not in TYPES)

@@ -391,7 +391,7 @@ class SegmentHook(BaseHook):
         settings = self.settings
         report = self.report = Report()
         policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second)
-        with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight) as delivery:
+        with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight, settings.success) as delivery:
             self._stop = delivery.stop
             try:
                 sync(rows, plan, delivery, report)

@@ -14,7 +14,7 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.core.pipeline import Plan, sync
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.retries import RetryPolicy
+from airflow_provider_segment.core.retries import RetryPolicy, Success
 from airflow_provider_segment.core.transport import Transport
 from airflow_provider_segment.testing import SegmentServer
 
@@ -30,10 +30,14 @@ def transport_to(server: SegmentServer, **settings: Any) -> Transport:
 
 
 def delivery_to(
-    server: SegmentServer, policy: RetryPolicy = QUICK, pace: Pace | None = None, max_in_flight: int = 4
+    server: SegmentServer,
+    policy: RetryPolicy = QUICK,
+    pace: Pace | None = None,
+    max_in_flight: int = 4,
+    success: Success = Success.SEGMENT,
 ) -> Delivery:
     """A delivery to a local Segment that does not wait long between tries."""
-    return Delivery(transport_to(server), policy, pace or Pace(), max_in_flight)
+    return Delivery(transport_to(server), policy, pace or Pace(), max_in_flight, success)
 
 
 def event(number: int, **more: Any) -> bytes:
