@@ -22,6 +22,7 @@ from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
 from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GONE, Entry, Known, State
+from airflow_provider_segment.core.unreadable import Unreadable
 
 PAGE = 2_500
 DOUBTS = {"added": AS_NEW, "updated": AS_KNOWN, "deleted": AS_KNOWN}
@@ -77,11 +78,26 @@ class Changes:
         self._is_dry = options.validate_only
         self._calls = {call.identity: ChangingCall(call, columns, options, state, namespace) for call in calls}
         self._seen = Seen() if any(call.deletes for call in self._calls.values()) else None
+        self._key = [columns.index(name, "key") for name in options.key_columns]
+        self.unreadable = 0
 
-    def read(self, keys: Sequence[bytes | None]) -> None:
-        """Remember the keys of a page, where some call must know which ones are gone at the end."""
-        if self._seen is not None:
-            self._seen.add(numbers_of([key for key in keys if key is not None]))
+    def read(self, keys: Sequence[bytes | None], page: Sequence[Row]) -> None:
+        """Remember the keys of a page, where some call must know which ones are gone at the end.
+
+        :param keys: of the rows; None where there is none.
+        :param page: the rows.
+        """
+        if self._seen is None:
+            return
+        known = [key for key in keys if key is not None]
+        self._seen.add(numbers_of(known))
+        if len(known) < len(keys):
+            values = ([row[place] for place in self._key] for key, row in zip(keys, page, strict=True) if key is None)
+            self.unreadable += sum(Unreadable in map(type, key) for key in values)
+
+    def undeletable(self) -> list[str]:
+        """Return the calls on "deleted" that cannot be made: a key that nobody can read may be one that seems gone."""
+        return [call.identity for call in self._calls.values() if call.deletes] if self.unreadable else []
 
     def due(
         self,
@@ -128,7 +144,7 @@ class Changes:
         :param refuse: is told of a call that cannot be made.
         :raises DeletionError: if more than the share that may be deleted is gone; then nothing is yielded.
         """
-        if self._seen is None:
+        if self._seen is None or self.unreadable:
             return
         deleting = [call for call in self._calls.values() if call.deletes and not call.is_baseline]
         for call in deleting:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from airflow_provider_segment.core.errors import Refused
+from airflow_provider_segment.core.unreadable import Unreadable
 from airflow_provider_segment.core.values import describe, is_missing
 
 Leaf: TypeAlias = Literal["text", "a number", "true or false", "an object"]
@@ -66,6 +67,8 @@ def typed(value: Any, known: Known | None, path: str) -> Any:
     """
     if known is None or (known == TEXT and type(value) is str and value):
         return value
+    if isinstance(value, Unreadable):
+        raise value.refused(path)
     # An empty text says nothing, but within an object it may stand as one.
     if is_missing(value) or (value == "" and (known != TEXT or path.count(".") == 1)):
         return None

@@ -20,6 +20,7 @@ from airflow_provider_segment.core import context, messages, values
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
 from airflow_provider_segment.core.messages import Message, Rule
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.unreadable import Unreadable
 
 Row: TypeAlias = Sequence[Any]
 # Takes some rows and gives a value for each.
@@ -104,7 +105,7 @@ class CompiledCall:
         """
         made, given = [self._fixed.copy() for _ in rows], set(self._fixed)
         for name, read in self._fields:
-            values = read(rows)
+            values = self._read(name, read, rows)
             for message, value in zip(made, values, strict=True):
                 if value is not None:
                     message[name] = value
@@ -115,6 +116,13 @@ class CompiledCall:
                 for message in made:
                     check(message)
         return made
+
+    def _read(self, name: str, read: Read, rows: Sequence[Row]) -> Sequence[Any]:
+        try:
+            return read(rows)
+        except Refused as refused:
+            refused.field = refused.field or name  # a value that refuses by itself does not know where it stands
+            raise
 
     def column(self, field: str) -> str | None:
         """Return the column that a field of the message was made from, as far as one can be named."""
@@ -307,6 +315,18 @@ class _Compiler:
         return tree | _nested(content.extra)
 
 
+def unreadable_in(row: Row, places: Sequence[int], names: Sequence[str], field: str) -> Refused | None:
+    """Return why a row is refused that has a value which nobody can read where it decides about the row, if it has.
+
+    :param row: the row.
+    :param places: of the columns that decide.
+    :param names: of all columns.
+    :param field: what they decide, such as "when".
+    """
+    found = (row[place].refused(field, names[place]) for place in places if isinstance(row[place], Unreadable))
+    return next(found, None)
+
+
 def _when(call: Call, columns: Columns) -> Callable[[Row], bool] | None:
     """Return the test for rows that make this call, or None where all do."""
     if call.when is None:
@@ -315,7 +335,14 @@ def _when(call: Call, columns: Columns) -> Callable[[Row], bool] | None:
         (columns.index(name, f"{call.identity}: when"), wanted if isinstance(wanted, list) else [wanted])
         for name, wanted in call.when.items()
     ]
-    return lambda row: all(row[index] in wanted for index, wanted in tests)
+
+    def wants(row: Row) -> bool:
+        try:
+            return all(row[index] in wanted for index, wanted in tests)
+        except Refused as refused:
+            raise unreadable_in(row, [index for index, _ in tests], columns.names, "when") or refused from None
+
+    return wants
 
 
 def _object_or_none(value: Any) -> Any:

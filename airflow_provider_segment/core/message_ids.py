@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from airflow_provider_segment.core.unreadable import Unreadable
 from airflow_provider_segment.core.values import is_missing, is_numpy
 
 ID_BYTES = 16
@@ -123,8 +124,8 @@ def _bytes_of(content: Any) -> bytes:
 
 def _any_value(value: Any) -> Any:
     """Tell values apart that JSON does not know; a type without a text of its own counts as equal to its likes."""
-    if is_missing(value):
-        return None
+    if is_missing(value) or isinstance(value, Unreadable):
+        return None  # a key with it is no key, as with a null
     if isinstance(value, dt.datetime) and value.tzinfo is not None:
         return str(value.astimezone(dt.UTC))
     if isinstance(value, (bytes, bytearray, memoryview)):

@@ -37,7 +37,7 @@ from airflow_provider_segment.core.errors import (
     SegmentError,
     StateError,
 )
-from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
+from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages, unreadable_in
 from airflow_provider_segment.core.message_ids import Namespace, Origins
 from airflow_provider_segment.core.messages import Message
 from airflow_provider_segment.core.options import Options
@@ -114,7 +114,9 @@ class _Run:
         # Without a row nothing tells the columns; what the calls name will do, since keys that are gone need no row.
         named = dict.fromkeys([*key, *(name for call in calls or () for name in columns_of(call))])
         columns = Columns(list(named) if names is None else names)
-        self._origins = Origins([columns.index(name, "key") for name in key])
+        self._columns = columns.names
+        self._key = [columns.index(name, "key") for name in key]
+        self._origins = Origins(self._key)
         self._changes = _changes(plan, calls or [], columns)
         makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)]
         if calls is not None:
@@ -140,6 +142,12 @@ class _Run:
 
     def _send_deletions(self, changes: Changes) -> None:
         """Make the calls for keys that are gone, now that the query was read to its end and all else was sent."""
+        for identity in changes.undeletable():
+            reason = (
+                "rows have a key that cannot be read, so that nobody can tell which keys are gone: this run deletes "
+                "none; mend the rows, or leave them out in the query"
+            )
+            self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
         for identity, due in changes.deletions(self._refuse_change):
             self._report.calls += len(due.rows)
             for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.marks):
@@ -155,7 +163,7 @@ class _Run:
         self._report.rows += len(page)
         origins = self._origins.of(page)
         if self._changes is not None:
-            self._changes.read(origins)
+            self._changes.read(origins, page)
         for route in self._routes:
             places, events = self._events(route, page, origins, first)
             rows, keys = [first + place for place in places], _at(places, origins)
@@ -172,12 +180,32 @@ class _Run:
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
         wants = route.call.wants
-        places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
+        places = range(len(page)) if wants is None else self._wanted(route, wants, page, origins, first)
         self._report.calls += len(places)
         rows, keys = _at(places, page), _at(places, origins)
         with suppress(Refused, ZoneMissing):
             return places, route.encoded(route.messages(rows, keys), keys)
         return self._events_one_by_one(route, places, page, origins, first)
+
+    def _wanted(
+        self,
+        route: Route,
+        wants: Callable[[Row], bool],
+        page: Sequence[Row],
+        origins: Sequence[bytes | None],
+        first: int,
+    ) -> Sequence[int]:
+        """Return the places of the rows that make the call; a row of which nobody can tell is refused."""
+        with suppress(Refused):
+            return [place for place, row in enumerate(page) if wants(row)]
+        places: list[int] = []
+        for place, row in enumerate(page):
+            try:
+                places += [place] if wants(row) else []
+            except Refused as refused:
+                self._report.calls += 1
+                self._refuse(route.rejection(first + place, refused), origins[place], None)
+        return places
 
     def _events_one_by_one(
         self, route: Route, wanted: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
@@ -189,6 +217,8 @@ class _Run:
             made: Message | None = None
             stop, key = None, _at([place], origins)
             try:
+                if key == [None] and (unreadable := unreadable_in(page[place], self._key, self._columns, "key")):
+                    raise unreadable
                 (made,) = route.messages([page[place]], key)
                 events += route.encoded([made], key)
                 places.append(place)

@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 
 from airflow_provider_segment.core.errors import Refused, SettingError
+from airflow_provider_segment.core.unreadable import Unreadable
 
 UTC = dt.UTC
 # Floats hold every whole number up to here; above it an id could be another customer's.
@@ -74,6 +75,8 @@ def _rarer(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> Any:
 
 def _compound(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> Any:
     """Return the value of a type that holds others."""
+    if isinstance(value, Unreadable):
+        raise value.refused(path)
     if all(hasattr(value, name) for name in ("lower_inc", "upper_inc", "isempty")):
         return _range(value, zone, path, depth)
     if is_numpy(value):

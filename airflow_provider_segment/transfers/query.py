@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.transfers import driver_values
 from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, calmly
 
 
@@ -36,6 +37,7 @@ def open_query(
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
     with closing(calmly(hook.get_conn, "connecting")) as connection:
+        driver_values.prepare(connection)
         cursor, kind = _cursor(connection, streaming=streaming)
         if kind == "server-side cursor":
             check_single_query(sql)
@@ -45,7 +47,7 @@ def open_query(
         send_sql_hook_lineage(context=hook, sql=sql, cur=cursor if kind == "plain cursor" else None)
         if cursor.description is None and kind == "plain cursor":
             raise SettingError("sql: the query returns no result set; expected a SELECT")
-        pages = _pages(cursor, fetch_size)
+        pages = _pages(driver_values.fetching(connection, cursor), fetch_size)
         first = next(pages)  # psycopg2 knows the columns of a server-side cursor only after the first fetch
         columns = [column[0] for column in cursor.description]
         total = _total(cursor) if kind == "plain cursor" else None
@@ -127,10 +129,10 @@ def _total(cursor: Any) -> int | None:
     return cursor.rowcount if known and cursor.rowcount >= 0 else None
 
 
-def _pages(cursor: Any, size: int) -> Iterator[Sequence[Sequence[Any]]]:
+def _pages(fetch: driver_values.Fetch, size: int) -> Iterator[Sequence[Sequence[Any]]]:
     """Yield the rows, some at a time, the first page even when it is empty."""
     read = 0
-    page = calmly(lambda: cursor.fetchmany(size), "fetching row 1")
+    page = calmly(lambda: fetch(size), "fetching row 1")
     while True:
         # A connection's own cursor settings may give dicts; ours are tuples.
         yield [tuple(row.values()) for row in page] if page and isinstance(page[0], Mapping) else page
@@ -138,4 +140,4 @@ def _pages(cursor: Any, size: int) -> Iterator[Sequence[Sequence[Any]]]:
         if not page:
             return
         del page  # not two pages at once
-        page = calmly(lambda: cursor.fetchmany(size), f"fetching the rows after {read:,}")
+        page = calmly(lambda: fetch(size), f"fetching the rows after {read:,}")
