@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,6 +15,7 @@ import orjson
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
 from airflow_provider_segment.core.errors import DeletionError, Refused, SettingError
+from airflow_provider_segment.core.keys import hashes, numbers_of
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
 from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.options import Options
@@ -25,7 +23,6 @@ from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GON
 
 PAGE = 2_500
 DOUBTS = {"added": AS_NEW, "updated": AS_KNOWN, "deleted": AS_KNOWN}
-_EMPTY = blake2b(digest_size=8)  # a copy is cheaper than a new one
 _NOT_KNOWN = (0, None, 0, 0, 0)
 Refuse = Callable[[int, bytes, Refused], None]
 
@@ -237,7 +234,7 @@ class ChangingCall:
         if self._names_itself:
             contents = [_without_own_id(content) for content in contents]
         return [
-            number if number not in (FORGOTTEN, GONE) else 2 for number in _hashes(map(bytes.__add__, keys, contents))
+            number if number not in (FORGOTTEN, GONE) else 2 for number in hashes(map(bytes.__add__, keys, contents))
         ]
 
     def ended(self, mark: Mark) -> None:
@@ -323,36 +320,8 @@ class Seen:
         return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
 
 
-def numbers_of(keys: Sequence[bytes]) -> list[int]:
-    """Return keys as 64-bit integers: themselves where they are such, which keeps neighbours together, else hashes.
-
-    :param keys: as message_ids.Origins gives them.
-    """
-    texts = [key[1:-1] for key in keys]  # of a list of one value in JSON
-    with suppress(ValueError):
-        numbers = list(map(int, texts))
-        if max(map(abs, numbers), default=0) < 2**63:
-            return numbers
-    pairs = zip(texts, _hashes(keys), strict=True)
-    return [hashed if text.startswith(b'"') or not _is_64_bit_integer(text) else int(text) for text, hashed in pairs]
-
-
-def _is_64_bit_integer(text: bytes) -> bool:
-    return text.removeprefix(b"-").isdigit() and -(2**63) <= int(text) < 2**63
-
-
 def _without_own_id(content: bytes) -> bytes:
     if not batching.has_own_id(content):
         return content
     own = len(orjson.dumps({"messageId": orjson.loads(content)["messageId"]})) - 1
     return b"{" + content[own + 1 :]
-
-
-def _hashes(parts: Iterable[bytes]) -> list[int]:
-    """Return 64-bit hashes."""
-    new, digests = _EMPTY.copy, []
-    for part in parts:
-        digest = new()
-        digest.update(part)
-        digests.append(digest.digest())
-    return list(struct.unpack(f">{len(digests)}q", b"".join(digests)))

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_segment.core.changes import numbers_of
 from airflow_provider_segment.core.errors import SettingError, StateError
+from airflow_provider_segment.core.keys import numbers_of
 from airflow_provider_segment.core.message_ids import Origins, fingerprint
 from airflow_provider_segment.core.state import State
 
