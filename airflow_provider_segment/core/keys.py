@@ -7,7 +7,6 @@ by its value. Text stays text, since ``007`` is not ``7``; a state that knows th
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import re
 import struct
 from collections.abc import Iterable, Sequence
@@ -28,8 +27,6 @@ _EMPTY = blake2b(digest_size=8)  # a copy is cheaper than a new one
 # Types of which each value has bytes of its own.
 _PLAIN = frozenset({int, str, bool, UUID, dt.date, dt.datetime, bytes, type(None)})
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
-# With more numbers in a key it is looked for under one type for all of them: each in each type would be many.
-_MOST_MIXED = 3
 
 
 def key_bytes(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
@@ -62,16 +59,17 @@ def other_forms(values: Sequence[Any]) -> list[bytes]:
 
     :param values: of the key, as the driver gave them.
     """
+    if all(type(value) in _PLAIN and _whole(value) is None for value in values):
+        return []
+    alike = [_alike(value) for value in values]
+    choices = [_choices(value, one) for value, one in zip(values, alike, strict=True)]
+    # All columns may be of another type, or one of them.
+    forms = [[choice[min(n, len(choice) - 1)] for choice in choices] for n in range(3)]
+    forms += [[*alike[:n], one, *alike[n + 1 :]] for n, choice in enumerate(choices) for one in choice]
     # Before numbers were compared by value, each type had bytes of its own: those of Decimals were text.
-    forms = [bytes_of([*values])]
-    choices = [_choices(value, _alike(value)) for value in values]
-    mixed = sum(len(choice) > 1 for choice in choices) <= _MOST_MIXED
-    combined: Iterable[Sequence[Any]] = itertools.product(*choices)
-    if not mixed:
-        combined = [[choice[min(n, len(choice) - 1)] for choice in choices] for n in range(3)]
-    forms += map(bytes_of, map(list, combined))
-    ours = set(key_bytes([[value] for value in values]))
-    return [form for form in dict.fromkeys(forms) if form not in ours]
+    forms.append([*values])
+    ours = bytes_of(alike)
+    return [form for form in dict.fromkeys(map(bytes_of, forms)) if form != ours]
 
 
 def hashes(parts: Iterable[bytes]) -> list[int]:
@@ -112,14 +110,20 @@ def _number(text: str) -> int | str:
     return int(plain) if len(plain) <= LONGEST and _WHOLE.fullmatch(plain) else plain
 
 
+def _whole(value: Any) -> int | None:
+    """Return a whole number that is one already, or is written as text; None for all else."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and len(value) <= LONGEST and _WHOLE.fullmatch(value):
+        return int(value)
+    return None
+
+
 def _choices(value: Any, alike: Any) -> list[Any]:
-    """Return the values of other types that one of a key may have been."""
+    """Return what one value of a key may have been in other types."""
     if isinstance(alike, str) and isinstance(value, (float, Decimal)):
         return [alike, float(alike)]
-    whole = alike if type(alike) is int else None
-    if isinstance(alike, str) and len(alike) <= LONGEST and _WHOLE.fullmatch(alike):
-        whole = int(alike)
-    if whole is None:
+    if (whole := _whole(alike)) is None:
         return [alike]
     return [whole, str(whole), *([float(whole)] if abs(whole) <= LARGEST_EXACT_FLOAT else [])]
 
