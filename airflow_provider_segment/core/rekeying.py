@@ -44,6 +44,7 @@ class Rekeying:
     :param places: of the key's columns in a row.
     :param fingerprints: of the call.
     :param ids_of: makes an entry's ids of a row.
+    :param on_moved: is told the numbers of keys that live on under another.
     :ivar knows_any: whether the state knows keys of this call at all.
     """
 
@@ -54,12 +55,14 @@ class Rekeying:
         places: Sequence[int],
         fingerprints: Fingerprints,
         ids_of: Callable[[Row], str | None],
+        on_moved: Callable[[Sequence[int]], None],
     ) -> None:
         self._state = state
         self._call = call
         self._places = places
         self._fingerprints = fingerprints
         self._ids_of = ids_of
+        self._on_moved = on_moved
         span = state.span(call)
         self.knows_any = span is not None
         self._knows_hashes = span is not None and (span[0] < -_LARGEST_NUMBER or span[1] > _LARGEST_NUMBER)
@@ -98,6 +101,7 @@ class Rekeying:
                         saved.append(Entry(self._call, was[0], GONE, was[2] + bool(was[4]), now))
                     found[one.number] = (one.number, content, sent, run, doubt, meaning)
         self._state.save(saved)
+        self._on_moved([entry.key for entry in saved if entry.content == GONE])
         return found
 
     def _moved(self, one: Differing, form: bytes, was: Known, before: Known | None) -> Known:

@@ -113,6 +113,14 @@ class Report:
         """Return the commonest reasons with the first row of each, a line each."""
         return "".join(f"\n  {n} x {self.examples[kind]}" for kind, n in self.reasons.most_common(most))
 
+    def plan(self) -> str:
+        """Return what was to be sent, by call, as a log wants it."""
+        calls = (
+            f"{call}: " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
+            for call, kinds in self.planned.items()
+        )
+        return "; ".join(calls) or "nothing"
+
     def summary(self) -> str:
         """Return the one line that a log wants."""
         rate = round(self.calls / self.seconds) if self.seconds else 0

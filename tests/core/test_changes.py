@@ -102,6 +102,7 @@ class Table:
         write_key: str = "a source",
         rejects: Path | None = None,
         on_delivery: Callable[[Any], object] = lambda _: None,
+        said: list[str] | None = None,
         **options: Any,
     ) -> Report:
         """Run the sync, check that its counts add up whatever is raised, and return its report."""
@@ -110,7 +111,9 @@ class Table:
         check_changes(checked, "changes", settled.key_columns)
         pages = [rows[start : start + page] for start in range(0, len(rows), page)]
         self.report = report = Report()
-        more = {} if rejects is None else {"rejects": LocalRejects(str(rejects))}
+        more: dict[str, Any] = {} if rejects is None else {"rejects": LocalRejects(str(rejects))}
+        if said is not None:
+            more["on_warning"] = said.append
         try:
             with self.state(write_key) as state:
                 plan = Plan(checked, Namespace("unused"), settled, state=state, **more)
