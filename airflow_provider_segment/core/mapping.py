@@ -124,6 +124,11 @@ class CompiledCall:
             refused.field = refused.field or name  # a value that refuses by itself does not know where it stands
             raise
 
+    @property
+    def from_columns(self) -> frozenset[str]:
+        """The paths of the fields that are made of a column, such as "traits.plan"."""
+        return frozenset(self._compiler.origins)
+
     def column(self, field: str) -> str | None:
         """Return the column that a field of the message was made from, as far as one can be named."""
         return self._compiler.origins.get(self.mapped(field))

@@ -18,6 +18,7 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from airflow_provider_segment.calls import Call, columns_of
+from airflow_provider_segment.calls import CHANGE_KINDS, Call, columns_of
 from airflow_provider_segment.core.batching import Batch, Batcher
 from airflow_provider_segment.core.delivery import Delivery, Outcome
 from airflow_provider_segment.core.errors import (
@@ -49,7 +50,7 @@ from airflow_provider_segment.core.route import Route
 from airflow_provider_segment.core.values import ZoneMissing
 
 if TYPE_CHECKING:
-    from airflow_provider_segment.core.changes import Changes
+    from airflow_provider_segment.core.changes import Changes, Due, Mark
     from airflow_provider_segment.core.state import State
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
@@ -66,6 +67,7 @@ class Plan:
     :param rejects: where refused calls are written.
     :param state: what Segment last accepted, where only changes are sent.
     :param on_progress: is called with the report after each page.
+    :param on_warning: is called at once with what should be known before the run ends.
     """
 
     calls: Sequence[Call] | None
@@ -74,6 +76,7 @@ class Plan:
     rejects: Rejects = field(default_factory=NoRejects)
     state: State | None = None
     on_progress: Callable[[Report], None] = lambda _: None
+    on_warning: Callable[[str], None] = lambda _: None
 
 
 def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
@@ -117,12 +120,14 @@ class _Run:
         self._columns = columns.names
         self._key = [columns.index(name, "key") for name in key]
         self._origins = Origins(self._key)
-        self._changes = _changes(plan, calls or [], columns)
-        makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)]
-        if calls is not None:
-            makers = [CompiledCall(call, columns, options) for call in calls]
+        compiled = [CompiledCall(call, columns, options) for call in calls or ()]
+        makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)] if calls is None else compiled
+        self._changes = _changes(plan, list(zip(calls or (), compiled, strict=True)), columns)
         only_changes = plan.state is not None
         self._routes = [Route(maker, plan.namespace, options, only_changes=only_changes) for maker in makers]
+        kinds = CHANGE_KINDS if only_changes else ("all",)
+        report.planned = {maker.identity: dict.fromkeys(kinds, 0) for maker in makers}
+        self._told: set[str] = set()
         self._rejects = plan.rejects
         self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
@@ -133,6 +138,7 @@ class _Run:
         for page in pages:
             for batch in self._batches(page):
                 self._post(batch)
+            self._warn_early()
             self._plan.on_progress(self._report)
         for batch in self._batcher.rest():
             self._post(batch)
@@ -150,6 +156,7 @@ class _Run:
             self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
         for identity, due in changes.deletions(self._refuse_change):
             self._report.calls += len(due.rows)
+            self._plan_for(identity, due)
             for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.marks):
                 self._post(batch)
         for batch in self._batcher.rest():
@@ -168,12 +175,27 @@ class _Run:
             places, events = self._events(route, page, origins, first)
             rows, keys = [first + place for place in places], _at(places, origins)
             if self._changes is None:
+                self._report.planned[route.call.identity]["all"] += len(events)
                 yield from self._batcher.add(route.call.identity, rows, events, keys if self._has_key else None)
             else:
                 refuse = partial(self._refuse_change, identity=route.call.identity)
                 due = self._changes.due(route.call.identity, rows, events, keys, _at(places, page), refuse)
                 self._report.unchanged += due.unchanged
+                self._plan_for(route.call.identity, due)
                 yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.marks)
+
+    def _plan_for(self, identity: str, due: Due) -> None:
+        """Count what is to be sent, by the kind of the change."""
+        planned = self._report.planned[identity]
+        for kind, number in Counter(mark.kind for mark in due.marks).items():
+            planned[kind] += number
+
+    def _warn_early(self) -> None:
+        """Say at once that nearly all is updated: the run may be long, and each call is billed."""
+        for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
+            if identity not in self._told:
+                self._told.add(identity)
+                self._plan.on_warning(f"{identity}: so far {number:,} {reason}")
 
     def _events(
         self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
@@ -233,6 +255,8 @@ class _Run:
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
         if self._plan.options.validate_only:
+            if self._changes is not None:  # so that a later row of the same key is told as it would be
+                self._remember(self._changes, batch.marks, batch.marks)
             return
         self.settle(self._delivery.make_room())
         if self._changes is not None:
@@ -269,12 +293,11 @@ class _Run:
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             self._refuse(rejection, batch.keys[place], batch.events[place])
         if self._changes is not None:
-            self._remember(self._changes, outcome)
+            accepted_marks = [mark for part in outcome.accepted for mark in batch.marks[part.start : part.stop]]
+            self._remember(self._changes, accepted_marks, batch.marks)
 
-    def _remember(self, changes: Changes, outcome: Outcome) -> None:
+    def _remember(self, changes: Changes, accepted: Sequence[Mark], marks: Sequence[Mark]) -> None:
         """Save what was accepted, now that it is acknowledged, and count it by the kind of the change."""
-        marks = outcome.batch.marks
-        accepted = [mark for part in outcome.accepted for mark in marks[part.start : part.stop]]
         for mark in accepted:
             setattr(self._report, mark.kind, getattr(self._report, mark.kind) + 1)
         try:
@@ -325,6 +348,8 @@ class _Run:
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
         report.warnings |= {r.call.identity: r.wide for r in self._routes if r.wide}
+        for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
+            report.warn(identity, "nearly_all_updated", reason, number)
         report.seconds = round(time.monotonic() - report.started, 3)
 
 
@@ -333,10 +358,12 @@ def _at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
     return values if len(places) == len(values) else [values[place] for place in places]
 
 
-def _changes(plan: Plan, calls: Sequence[Call], columns: Columns) -> Changes | None:
+def _changes(plan: Plan, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns) -> Changes | None:
     if plan.state is None:
         return None
-    # Imported here: it brings SQLAlchemy, which sync_mode="all" does without.
+    # Imported here: they bring SQLAlchemy, which sync_mode="all" does without.
     from airflow_provider_segment.core.changes import Changes
+    from airflow_provider_segment.core.state_dry import DryState
 
-    return Changes(calls, columns, plan.options, plan.state)
+    state = DryState(plan.state) if plan.options.validate_only else plan.state
+    return Changes(calls, columns, plan.options, state)

@@ -284,11 +284,15 @@ class SegmentHook(BaseHook):
             if settled.preview_path is not None:
                 settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
             report = self._run(
-                pages, Plan(checked, namespace, settled, rejects, state, self._progress(pages.total)), here
+                pages,
+                Plan(checked, namespace, settled, rejects, state, self._progress(pages.total), self.log.warning),
+                here,
             )
         if report.reasons and settled.rejects_path is None:
             self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
         self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
+        if settled.validate_only:
+            self.log.info("It would send %s", report.plan())
         for name, number in report.warnings.items():
             reason = report.warned.get(name, "messages have more than 300 names; Engage and Unify drop them")
             self.log.warning("%s: %s %s", name, f"{number:,}", reason)
@@ -406,9 +410,11 @@ class SegmentHook(BaseHook):
         return report
 
     def _state(self, options: Options, here: task.Here, sync_id: str | None) -> AbstractContextManager[State]:
-        from airflow_provider_segment.hooks.state import open_state  # it brings SQLAlchemy
+        from airflow_provider_segment.hooks.state import open_state, view_state  # it brings SQLAlchemy
 
         where = {"conn_id": options.state_conn_id, "schema": options.state_schema, "path": options.state_path}
+        if options.validate_only:
+            return view_state(sync_id or here.name, self.write_key, **where)
         return open_state(sync_id or here.name, self.write_key, here.holder, **where)
 
     def _log_start(self, rows: Pages, calls: Sequence[Call], sync_mode: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.compat import BaseOperator
-from airflow_provider_segment.core.options import Options, positive
+from airflow_provider_segment.core.options import Options, is_template, positive, yes_or_no
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded
 
@@ -53,8 +53,9 @@ class SqlToSegmentOperator(BaseOperator):
         tries and mapped tasks put ``.try2`` and ``.map0`` before the suffix (templated).
     :param fetch_size: rows to fetch at a time; default 2,500.
     :param max_in_flight: batches that are on their way to Segment at once; default 8.
-    :param validate_only: read, map and validate every row and send nothing; the report counts the valid calls as
-        ``not_sent``; default False.
+    :param validate_only: read, map, validate and compare every row, and send and remember nothing; the report counts
+        the valid calls as ``not_sent``, and its ``planned`` has them by call and kind; default False (templated: a text
+        such as ``"{{ params.dry_run }}"``, which must become True or False).
     :param preview_path: a local file for the first 100 messages as JSON lines, readable by its owner only; they hold
         personal data (templated).
     :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
@@ -70,6 +71,7 @@ class SqlToSegmentOperator(BaseOperator):
         "state_path",
         "rejects_path",
         "preview_path",
+        "validate_only",
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "calls": "json"}
@@ -99,7 +101,7 @@ class SqlToSegmentOperator(BaseOperator):
         max_rejected: float = 0,
         fetch_size: int = 2_500,
         max_in_flight: int = 8,
-        validate_only: bool = False,
+        validate_only: bool | str = False,
         preview_path: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -110,7 +112,7 @@ class SqlToSegmentOperator(BaseOperator):
             timezone=timezone,
             max_rejected=max_rejected,
             max_in_flight=max_in_flight,
-            validate_only=validate_only,
+            validate_only=not is_template(validate_only) and yes_or_no("validate_only", validate_only),
             preview_path=preview_path,
             rejects_path=rejects_path,
             sync_mode=sync_mode,
@@ -133,6 +135,7 @@ class SqlToSegmentOperator(BaseOperator):
         self.sync_id = sync_id
         self.rejects_path = rejects_path
         self.preview_path = preview_path
+        self.validate_only = validate_only
         self.fetch_size = positive("fetch_size", fetch_size)
         self._hook: SegmentHook | None = None
 
@@ -156,6 +159,7 @@ class SqlToSegmentOperator(BaseOperator):
         from airflow_provider_segment.transfers.query import open_query
 
         with in_airflows_terms():
+            is_dry = yes_or_no("validate_only", self.validate_only)
             hook = self._hook = SegmentHook(self.segment_conn_id)
             hook.get_conn()  # a bad connection fails before the query runs
             hook.push_debugger_url(context)
@@ -168,7 +172,7 @@ class SqlToSegmentOperator(BaseOperator):
             ) as rows:
                 sync_id = self.sync_id or own_name(self, context, self.options.sync_mode)
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
-                options = asdict(self.options) | rendered
+                options = asdict(self.options) | rendered | {"validate_only": is_dry}
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
             note_events(context, report)
         return report.as_dict()
@@ -188,7 +192,7 @@ class SqlToSegmentOperator(BaseOperator):
 
         hook = self._hook or SegmentHook(self.segment_conn_id)
         found = lineage.reading(self.sql_conn_id, self.sql, self.sql_hook_params)
-        if not self.options.validate_only:
+        if not yes_or_no("validate_only", self.validate_only):
             found.outputs = [lineage.writing(hook.settings.asset_uri, hook.report)]
         if hook.report is not None:
             found.run_facets["segment_report"] = lineage.counts(hook.report)
