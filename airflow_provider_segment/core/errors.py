@@ -8,7 +8,8 @@ SegmentError
 ├── StateError         look at the state's database: it failed
 │   └── LeaseError     let one run end before another of the same sync begins
 ├── DeletionError      mend the query, or raise `max_deleted`: too many keys are gone
-├── SourceError        look at the source database: the query failed
+├── SourceError        look at the source database: it failed
+│   └── QueryError     mend the query: the database does not take it
 ├── RejectsError       make room for the file of rejects
 ├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
 └── NotSentError       try again: calls were not sent for a reason that may pass
@@ -53,9 +54,15 @@ class EndpointError(SegmentError):
 
 
 class SourceError(SegmentError):
-    """The source database failed; its own words are left out, because they may quote a row."""
+    """The source database failed; its own words are left out where they may quote a row."""
 
     retry_helps = True
+
+
+class QueryError(SourceError):
+    """The source database does not take the query: its names, its syntax or its parameters are wrong."""
+
+    retry_helps = False
 
 
 class StateError(SegmentError):

@@ -11,7 +11,7 @@ from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, 
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.transfers import driver_values
-from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, calmly
+from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Asked, calmly
 
 
 @contextmanager
@@ -42,7 +42,8 @@ def open_query(
         if kind == "server-side cursor":
             check_single_query(sql)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
-        calmly(lambda: cursor.execute(sql, parameters) if parameters else cursor.execute(sql), "the query")
+        asked = Asked(sql, parameters, cursor)
+        calmly(lambda: cursor.execute(sql, parameters) if parameters else cursor.execute(sql), "the query", asked)
         # Not the parameters: they may be personal data. Nor a cursor that does not know yet how many rows there are.
         send_sql_hook_lineage(context=hook, sql=sql, cur=cursor if kind == "plain cursor" else None)
         if cursor.description is None and kind == "plain cursor":
@@ -132,7 +133,7 @@ def _total(cursor: Any) -> int | None:
 def _pages(fetch: driver_values.Fetch, size: int) -> Iterator[Sequence[Sequence[Any]]]:
     """Yield the rows, some at a time, the first page even when it is empty."""
     read = 0
-    page = calmly(lambda: fetch(size), "fetching row 1")
+    page = calmly(lambda: fetch(size), "fetching row 1", rows=range(1, size + 1))
     while True:
         # A connection's own cursor settings may give dicts; ours are tuples.
         yield [tuple(row.values()) for row in page] if page and isinstance(page[0], Mapping) else page
@@ -140,4 +141,5 @@ def _pages(fetch: driver_values.Fetch, size: int) -> Iterator[Sequence[Sequence[
         if not page:
             return
         del page  # not two pages at once
-        page = calmly(lambda: fetch(size), f"fetching the rows after {read:,}")
+        numbers = range(read + 1, read + size + 1)
+        page = calmly(lambda: fetch(size), f"fetching the rows after {read:,}", rows=numbers)
