@@ -30,7 +30,8 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 class Namespace:
     """Where ids are unique: a sync and its run, or a task.
 
-    :param parts: texts and numbers that name it, such as sync id, run id, map index and the key's fingerprint.
+    :param parts: texts and numbers that name it, such as sync id, run id and the write key's fingerprint; the map
+        index only where there is no key, since mapped tasks count equal rows each by itself.
     """
 
     def __init__(self, *parts: str | int | None) -> None:
