@@ -10,6 +10,7 @@ SegmentError
 ├── DeletionError      mend the query, or raise `max_deleted`: too many keys are gone
 ├── SourceError        look at the source database: it failed
 │   └── QueryError     mend the query: the database does not take it
+├── TooFewRowsError    wait for the load, mend the query, or lower `min_rows`: there are fewer rows
 ├── RejectsError       make room for the file of rejects
 ├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
 └── NotSentError       try again: calls were not sent for a reason that may pass
@@ -77,6 +78,12 @@ class LeaseError(StateError):
 
 class DeletionError(SegmentError):
     """More of the known keys are gone from the query's result than `max_deleted` allows; nothing was deleted."""
+
+
+class TooFewRowsError(SegmentError):
+    """The source has fewer rows than `min_rows`; nothing was sent, and a load that is late may come yet."""
+
+    retry_helps = True
 
 
 class RejectsError(SegmentError):

@@ -27,7 +27,8 @@ _FIRST = (0).to_bytes(8)
 class Namespace:
     """Where ids are unique: a sync and its run, or a task.
 
-    :param parts: texts and numbers that name it, such as sync id, run id, map index and the key's fingerprint.
+    :param parts: texts and numbers that name it, such as sync id, run id and the write key's fingerprint; the map
+        index only where there is no key, since mapped tasks count equal rows each by itself.
     """
 
     def __init__(self, *parts: str | int | None) -> None:

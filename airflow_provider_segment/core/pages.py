@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_segment.core.errors import ColumnError, SettingError
@@ -51,6 +52,20 @@ def pages_of(rows: Iterable[Any], columns: Sequence[str] | None = None, size: in
     width = len(columns)
     tuples = ([_tuple(n, row, width) for n, row in page] for page in _pages(first, remaining, size))
     return Pages(columns, tuples, "rows", total)
+
+
+def read_ahead(rows: Pages, number: int) -> tuple[int, Iterator[Sequence[Sequence[Any]]]]:
+    """Return how many rows there are, up to some number of them or more, and their pages.
+
+    :param rows: pages are read ahead, and held, until the rows are as many; none is where the source tells its total.
+    :param number: of rows; 0 reads none ahead.
+    """
+    pages, held = iter(rows.pages), deque[Sequence[Sequence[Any]]]()
+    found = rows.total or 0
+    while rows.total is None and found < number and (page := next(pages, None)) is not None:
+        held.append(page)
+        found += len(page)
+    return found, chain((held.popleft() for _ in range(len(held))), pages)
 
 
 def _pages(first: list[Any], remaining: Iterator[Any], size: int) -> Iterator[list[tuple[int, Any]]]:

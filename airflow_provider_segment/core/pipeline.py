@@ -37,12 +37,13 @@ from airflow_provider_segment.core.errors import (
     RejectsError,
     SegmentError,
     StateError,
+    TooFewRowsError,
 )
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages, unreadable_in
 from airflow_provider_segment.core.message_ids import Namespace, Origins
 from airflow_provider_segment.core.messages import Message
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.core.pages import Pages, read_ahead
 from airflow_provider_segment.core.preview import Preview
 from airflow_provider_segment.core.rejects import NoRejects, Rejects, line_of
 from airflow_provider_segment.core.report import Rejection, Report
@@ -87,13 +88,14 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
     :param delivery: takes the batches; its limits say how large they may be.
     :param report: is filled; it is right whatever is raised.
     :raises ColumnError: if the calls and the columns do not fit together; nothing was sent.
+    :raises TooFewRowsError: if there are fewer rows than the plan expects at least; nothing was sent.
     :raises RejectedError: if more calls were refused than the plan allows; all good ones were sent.
     :raises SegmentError: if the run could not go on; requests on their way were waited for,
         for a few seconds, and counted.
     """
     run = _Run(rows.columns, plan, delivery, report)
     try:
-        run.send(rows.pages)
+        run.send(rows)
     except BaseException as error:
         # A task that is killed has seconds to end; otherwise requests on their way have the time that they need.
         in_a_hurry = delivery.is_stopped or not isinstance(error, Exception)
@@ -134,8 +136,8 @@ class _Run:
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(plan.options.preview_path)
 
-    def send(self, pages: Iterable[Sequence[Row]]) -> None:
-        for page in pages:
+    def send(self, rows: Pages) -> None:
+        for page in self._enough(rows):
             for batch in self._batches(page):
                 self._post(batch)
             self._warn_early()
@@ -145,6 +147,17 @@ class _Run:
         self.settle(self._delivery.drain())
         if self._changes is not None:
             self._send_deletions(self._changes)
+
+    def _enough(self, rows: Pages) -> Iterator[Sequence[Row]]:
+        """Return the pages, once it is known that they have as many rows as are expected at least."""
+        least = self._plan.options.min_rows
+        found, pages = read_ahead(rows, least)
+        if found < least:
+            self._report.rows = found
+            raise TooFewRowsError(
+                f"min_rows: expected at least {least:,} rows, found {found:,}; nothing was sent and nothing deleted"
+            )
+        return pages
 
     def _send_deletions(self, changes: Changes) -> None:
         """Make the calls for keys that are gone, now that the query was read to its end and all else was sent."""

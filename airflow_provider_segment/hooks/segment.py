@@ -25,7 +25,7 @@ from airflow_provider_segment.core.rejects import LocalRejects, NoRejects, Rejec
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.retries import RetryPolicy
 from airflow_provider_segment.core.transport import Response, Transport, reach
-from airflow_provider_segment.hooks import form, lineage, task
+from airflow_provider_segment.hooks import form, lineage, task, windows
 from airflow_provider_segment.hooks.object_rejects import ObjectRejects
 from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
 from airflow_provider_segment.links import segment as links
@@ -268,21 +268,22 @@ class SegmentHook(BaseHook):
             one outside a task.
         :param context: the task's context; by default the one that Airflow says is current.
         :param options: ``sync_mode``, ``state_conn_id``, ``state_schema``, ``state_path``, ``first_run``,
-            ``max_deleted``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``max_in_flight``, ``validate_only``,
-            ``preview_path``, ``rejects_path`` as for SqlToSegmentOperator.
+            ``max_deleted``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``min_rows``, ``max_in_flight``,
+            ``validate_only``, ``preview_path``, ``rejects_path`` as for SqlToSegmentOperator.
         :raises SegmentError: if not all went well; it carries the report.
         """
         here = task.current(context)
         settled = Options(**options)
         checked = _checked(calls, settled)
         pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
-        namespace = here.namespace(self.write_key, sync_id, run_id)
+        namespace = here.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
         self._log_start(pages, checked, settled.sync_mode)
         with ExitStack() as stack:
             state = stack.enter_context(self._state(settled, here, sync_id)) if settled.sync_mode == "changes" else None
             rejects = stack.enter_context(closing(_open_rejects(settled.rejects_path, here)))
             if settled.preview_path is not None:
                 settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
+            stack.enter_context(windows.explained(context))
             report = self._run(
                 pages,
                 Plan(checked, namespace, settled, rejects, state, self._progress(pages.total), self.log.warning),
@@ -293,6 +294,8 @@ class SegmentHook(BaseHook):
         self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
         if settled.validate_only:
             self.log.info("It would send %s", report.plan())
+        if not report.rows:
+            self.log.warning("No rows came from %s%s", pages.source, windows.hint(context))
         for name, number in report.warnings.items():
             reason = report.warned.get(name, "messages have more than 300 names; Engage and Unify drop them")
             self.log.warning("%s: %s %s", name, f"{number:,}", reason)

@@ -33,10 +33,12 @@ class _CallOperator(BaseOperator):
         template field, since Airflow stores those in its database.
     :param call: what each row makes, from ``airflow_provider_segment.calls`` or as a plain dict (templated).
     :param columns: the names of the columns, where the rows are tuples.
-    :param key: with rows, as for SqlToSegmentOperator; so are ``nulls``, ``timezone`` and ``max_rejected``.
+    :param key: with rows, as for SqlToSegmentOperator; so are ``nulls``, ``timezone``, ``max_rejected`` and
+        ``min_rows``.
     :param nulls: "send" (default) or "omit".
     :param timezone: the zone of timestamps that carry none.
     :param max_rejected: how many calls may be refused: a count, or below 1 a share.
+    :param min_rows: fewer rows than these fail the task before anything is sent.
     :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
@@ -64,6 +66,7 @@ class _CallOperator(BaseOperator):
         nulls: str = "send",
         timezone: str | None = None,
         max_rejected: float = 0,
+        min_rows: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -75,7 +78,7 @@ class _CallOperator(BaseOperator):
         self.rows = rows
         self.call = None if call is None else as_calls(call)[0].as_dict()
         self.columns = None if columns is None else list(columns)
-        self.options = Options(key, nulls, timezone, max_rejected)
+        self.options = Options(key, nulls, timezone, max_rejected, min_rows=min_rows)
         self._hook: SegmentHook | None = None
         if rows is not None:
             XComArg.apply_upstream_relationship(self, rows)
@@ -147,7 +150,8 @@ class SegmentIdentifyOperator(_CallOperator):
     :param anonymous_id: an id for a user whose id is not known; one of the two is needed (templated).
     :param traits: what is known of the user (templated).
     :param kwargs: ``timestamp``, ``context``, ``integrations``, ``message_id``, ``segment_conn_id``; or ``rows`` and
-        ``call``, with ``columns``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, for a call a row.
+        ``call``, with ``columns``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``min_rows``, for a call a
+        row.
     :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 

@@ -35,8 +35,9 @@ class SqlToSegmentOperator(BaseOperator):
     :param sync_id: names the sync, its state and the namespace of its message ids; default ``<dag_id>.<task_id>``. To
         send the rows of a run again on purpose, change it (templated).
     :param key: the column, or columns, that identify a row. With a key, rows with equal key and content are one call;
-        without one the whole row tells rows apart, and rows that repeat exactly are calls of their own. "changes" needs
-        a key.
+        without one the whole row tells rows apart, and rows that repeat exactly are calls of their own. The same among
+        mapped tasks: with a key it does not matter which of them reads a row; without one the map index is in the
+        message ids. "changes" needs a key.
     :param state_conn_id: with "changes": a connection to PostgreSQL, MySQL/MariaDB or SQLite where it is remembered
         what Segment last accepted ...
     :param state_schema: ... in this schema of it ...
@@ -48,6 +49,8 @@ class SqlToSegmentOperator(BaseOperator):
     :param timezone: the zone of timestamps that carry none, such as "UTC"; without it the first such stops the task.
     :param max_rejected: how many calls may be invalid or rejected before the task fails: a count, or below 1 a share
         of all calls; default 0. The good calls are sent in any case.
+    :param min_rows: fewer rows than these, such as those of an empty load, fail the task for a retry before anything
+        is sent or deleted; default 0. So many rows are held in memory first, unless the driver tells their number.
     :param rejects_path: a file for the refused calls as JSON lines, with row number, key, reason and message: personal
         data. A local path, readable by its owner only, or one of an object storage (in parts of 1,000 lines); later
         tries and mapped tasks put ``.try2`` and ``.map0`` before the suffix (templated).
@@ -99,6 +102,7 @@ class SqlToSegmentOperator(BaseOperator):
         timezone: str | None = None,
         rejects_path: str | None = None,
         max_rejected: float = 0,
+        min_rows: int = 0,
         fetch_size: int = 2_500,
         max_in_flight: int = 8,
         validate_only: bool | str = False,
@@ -111,6 +115,7 @@ class SqlToSegmentOperator(BaseOperator):
             nulls=nulls,
             timezone=timezone,
             max_rejected=max_rejected,
+            min_rows=min_rows,
             max_in_flight=max_in_flight,
             validate_only=not is_template(validate_only) and yes_or_no("validate_only", validate_only),
             preview_path=preview_path,
