@@ -15,11 +15,24 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source, Tree, columns_of
+from airflow_provider_segment.calls import (
+    SCALARS,
+    AllColumns,
+    Bool,
+    Call,
+    Constant,
+    Fields,
+    Json,
+    Source,
+    Tree,
+    columns_of,
+)
 from airflow_provider_segment.core import context, messages, values
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
+from airflow_provider_segment.core.kinds import describe, is_missing, named_row
 from airflow_provider_segment.core.messages import Message, Rule
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.truths import to_bool
 
 Row: TypeAlias = Sequence[Any]
 # Takes some rows and gives a value for each.
@@ -91,6 +104,7 @@ class CompiledCall:
             if (content := getattr(call, name, None)) is not None:
                 self._fields.append((name, compiler.object(name, content)))
         self._checks = [rule for rule in self._rules() if rule not in self._settled(call)]
+        self.has_timestamp = call.timestamp is not None
         self.may_be_wide = any(_may_be_wide(getattr(call, name, None), columns) for name in ("traits", "properties"))
 
     def message(self, row: Row) -> Message:
@@ -136,7 +150,7 @@ class CompiledCall:
         try:
             (value,) = read([()])
         except Refused as refused:
-            raise SettingError(f"{self.identity}: {name}=Constant(...): {refused.reason}") from None
+            raise SettingError(f"{self.identity}: {name}=Constant(...): {refused.told()}") from None
         if value is not None:
             self._fixed[wire] = value
         elif name not in ("name", "category", "timestamp"):
@@ -166,7 +180,7 @@ class WrittenMessages:
     identity = "message"
     names_itself = True
     wants = None
-
+    has_timestamp = True
     may_be_wide = True
 
     def __init__(self, options: Options) -> None:
@@ -254,7 +268,7 @@ class _Compiler:
                     one[name] = value
             return made
 
-        is_nothing = context.says_nothing if path.startswith("context") else values.is_missing
+        is_nothing = context.says_nothing if path.startswith("context") else is_missing
 
         def make_without_nulls(rows: Sequence[Row]) -> list[dict[str, Any] | None]:
             return [{name: v for name, v in one.items() if not is_nothing(v)} or None for one in make(rows)]
@@ -274,7 +288,7 @@ class _Compiler:
             try:
                 value = context.typed(values.to_json(tree.value, self._options.zone, path), known, path)
             except Refused as refused:
-                raise SettingError(f"{where}=Constant(...): {refused.reason}") from None
+                raise SettingError(f"{where}=Constant(...): {refused.told()}") from None
             return lambda rows: [value] * len(rows)
         get = self._source(tree, where, path)  # type: ignore[arg-type]  # what is left of a Tree is a Source
         return get if known is None else lambda rows: [context.typed(value, known, path) for value in get(rows)]
@@ -286,6 +300,9 @@ class _Compiler:
         if isinstance(source, Json):
             index = self._index(source.column, where, path)
             return lambda rows: [_parsed(row[index], path) for row in rows]
+        if isinstance(source, Bool):
+            index = self._index(source.column, where, path)
+            return lambda rows: [to_bool(row[index], path) for row in rows]
         get = itemgetter(self._index(source, where, path))
         return lambda rows: list(map(get, rows))
 
@@ -297,13 +314,15 @@ class _Compiler:
     def _all_columns(self, content: AllColumns, where: str) -> dict[str, Any]:
         """Return the columns that the call uses nowhere else, by their new names, and the extra ones."""
         used = {self._columns.index(c, where) for c in (*columns_of(self._call), *content.exclude)}
+        as_json = {self._columns.index(c, where) for c in content.json}
         tree: dict[str, Any] = {}
         for index, column in enumerate(self._columns.names):
             if index not in used:
                 self._columns.index(column, where)
                 if (name := RENAMES[content.rename](column)) in tree:
-                    raise ColumnError(f"{where}: the columns {tree[name]} and {column} would both be called {name}")
-                tree[name] = column
+                    other = next(n for n in self._columns.names if RENAMES[content.rename](n) == name)
+                    raise ColumnError(f"{where}: the columns {other} and {column} would both be called {name}")
+                tree[name] = Json(column) if index in as_json else column
         return tree | _nested(content.extra)
 
 
@@ -319,9 +338,10 @@ def _when(call: Call, columns: Columns) -> Callable[[Row], bool] | None:
 
 
 def _object_or_none(value: Any) -> Any:
-    if values.is_missing(value) or value == "":
+    if is_missing(value) or value == "":
         return None
-    return dict(value) if isinstance(value, Mapping) else value
+    found = named_row(value) or value
+    return dict(found) if isinstance(found, Mapping) else found
 
 
 def _parsed(value: Any, path: str) -> Any:
@@ -331,7 +351,7 @@ def _parsed(value: Any, path: str) -> Any:
     try:
         found = orjson.loads(value)
     except orjson.JSONDecodeError:
-        raise Refused("json_not_valid", f"found {values.describe(value)} that is not JSON", path) from None
+        raise Refused("json_not_valid", f"found {describe(value)} that is not JSON", path) from None
     # orjson's floats would lose digits of numbers this long, which hardly any text has.
     if _LONG_NUMBER.search(value if isinstance(value, str) else bytes(value).decode()):
         return json.loads(value if isinstance(value, str) else bytes(value), parse_float=Decimal)

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from airflow_provider_segment.core.values import is_missing, is_numpy
+from airflow_provider_segment.core.kinds import is_missing, is_numpy
 
 ID_BYTES = 16
 _WITH_ID = b'%b,"messageId":"%b"}'

@@ -257,7 +257,7 @@ class _Run:
         """Refuse a call that the state, not the mapping, found wrong."""
         if row == 0:
             self._report.calls += 1  # no row asked for it: its key is gone
-        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.reason), key, None)
+        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.told()), key, None)
 
     def _refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
         """Count a refused call, and write it down where the user asked for it."""
@@ -294,7 +294,8 @@ class _Run:
         """Whatever had no other end was not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.warnings |= {r.call.identity: r.wide for r in self._routes if r.wide}
+        for route in self._routes:
+            route.oddities.tell(report)
         report.seconds = round(time.monotonic() - report.started, 3)
 
 

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_segment.core.errors import SettingError, SourceError
 from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.transfers.described_values import DescribedValues
 
 _PLAIN_SWITCH = "sql_hook_params={'streaming': False} reads with a plain cursor instead"
 
@@ -40,6 +41,7 @@ def open_query(
     from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
 
     with closing(_calmly(hook.get_conn, "connecting")) as connection:
+        values = _calmly(lambda: DescribedValues(connection), "connecting")
         cursor, kind = _cursor(connection, streaming=streaming)
         if kind == "server-side cursor":
             check_single_query(sql)
@@ -53,7 +55,8 @@ def open_query(
         first = next(pages)  # psycopg2 knows the columns of a server-side cursor only after the first fetch
         columns = [column[0] for column in cursor.description]
         total = _total(cursor) if kind == "plain cursor" else None
-        yield Pages(columns, chain((first,), pages), f"{conn_id} ({hook.conn_type}, {kind})", total)
+        read = _calmly(lambda: values.pages(cursor, chain((first,), pages)), "reading the types of the columns")
+        yield Pages(columns, read, f"{conn_id} ({hook.conn_type}, {kind})", total)
         if kind == "plain cursor":
             _calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
 

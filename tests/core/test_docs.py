@@ -11,7 +11,7 @@ from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -36,6 +36,13 @@ class Colour(Enum):
     RED = "red"
 
 
+class Point(NamedTuple):
+    """A row that knows its names, for the table of values."""
+
+    x: Any
+    y: Any
+
+
 def deep(levels: int) -> Any:
     """Return a list in a list, so many levels deep."""
     return [deep(levels - 1)] if levels else 1
@@ -57,6 +64,7 @@ NAMES: dict[str, Any] = {
     "timedelta": dt.timedelta,
     "timezone": dt.timezone,
     "Colour": Colour,
+    "Point": Point,
     "Range": int_range,
     "deep": deep,
 }
