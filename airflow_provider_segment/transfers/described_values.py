@@ -22,6 +22,16 @@ class DescribedValues:
         self._module = type(connection).__module__
         self._driver = self._module.partition(".")[0]
         self._in_utc = self._driver in mysql_values.DRIVERS and mysql_values.set_to_utc(connection)
+        self._early: Mapping[int, Convert] | None = None
+
+    def look(self, cursor: Any) -> None:
+        """Look at the columns before the first row is fetched, where fetching could fail at one of them.
+
+        :param cursor: that has run the query.
+        :raises SettingError: if a column cannot be read.
+        """
+        if "bigquery" in self._module:
+            self._early = bigquery_values.converters(cursor)
 
     def pages(self, cursor: Any, pages: Iterator[Page]) -> Iterator[Page]:
         """Return pages with such values; as they are where there are none, which costs nothing.
@@ -33,12 +43,12 @@ class DescribedValues:
         return (_converted(page, found) for page in pages) if found else pages
 
     def _converters(self, cursor: Any) -> Mapping[int, Convert]:
+        if self._early is not None:
+            return self._early
         if self._driver in postgres_values.DRIVERS:
             return postgres_values.converters(self._connection, cursor)
         if self._driver in mysql_values.DRIVERS:
             return mysql_values.converters(cursor.description or (), in_utc=self._in_utc)
-        if "bigquery" in self._module:
-            return bigquery_values.converters(cursor)
         return {place: _object for place, column in enumerate(cursor.description or ()) if _is_map(column[1])}
 
 

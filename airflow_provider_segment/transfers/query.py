@@ -47,6 +47,7 @@ def open_query(
             check_single_query(sql)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
         _calmly(lambda: cursor.execute(sql, parameters) if parameters else cursor.execute(sql), "the query")
+        values.look(cursor)
         # Not the parameters: they may be personal data. Nor a cursor that does not know yet how many rows there are.
         send_sql_hook_lineage(context=hook, sql=sql, cur=cursor if kind == "plain cursor" else None)
         if cursor.description is None and kind == "plain cursor":
