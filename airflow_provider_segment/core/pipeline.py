@@ -28,6 +28,7 @@ import orjson
 
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core.batching import Batch, Batcher
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.delivery import Delivery, Outcome
 from airflow_provider_segment.core.errors import (
     CredentialsError,
@@ -37,12 +38,13 @@ from airflow_provider_segment.core.errors import (
     SegmentError,
     StateError,
 )
-from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
+from airflow_provider_segment.core.mapping import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
 from airflow_provider_segment.core.messages import TYPES, Message
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.core.preview import Preview
+from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.rejects import NoRejects, Rejects, line_of
 from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.route import Route

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from airflow_provider_segment.core import batching
 from airflow_provider_segment.core.errors import Refused, SettingError
-from airflow_provider_segment.core.mapping import CompiledCall, Row, WrittenMessages
+from airflow_provider_segment.core.mapping import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.messages import Message
 from airflow_provider_segment.core.oddities import Oddities
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.report import Rejection
 from airflow_provider_segment.core.values import ZoneMissing
 

@@ -21,8 +21,9 @@ from doc_blocks import ROOT, blocks_of
 from airflow_provider_segment import calls
 from airflow_provider_segment.core import values
 from airflow_provider_segment.core.batching import encoder
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.mapping import Columns, CompiledCall
+from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.options import Options
 
 PATH = ROOT / "docs" / "mapping.md"

@@ -11,8 +11,9 @@ import pytest
 
 from airflow_provider_segment.calls import AllColumns, Bool, Identify, Page, as_calls
 from airflow_provider_segment.core.batching import encoder
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.mapping import Columns, CompiledCall
+from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.options import Options
 
 TRUE = [True, 1, 1.0, Decimal(1), Decimal("1.0"), "1", "true", "TRUE", "t", "Y  ", " yes", "on", b"\x01"]
