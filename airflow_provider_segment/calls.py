@@ -335,6 +335,17 @@ def columns_of(call: Call) -> Iterator[str]:
             yield from _columns_in(getattr(call, field.name))
 
 
+def named_columns(call: Call) -> Iterator[str]:
+    """Yield the columns that a call names: those that it uses, and those that AllColumns leaves out or parses.
+
+    :param call: as the DAG author said it.
+    """
+    yield from columns_of(call)
+    for field in OBJECTS:
+        if isinstance(content := getattr(call, field, None), AllColumns):
+            yield from (*content.exclude, *content.json)
+
+
 def _columns_in(tree: Any) -> Iterator[str]:
     if isinstance(tree, str):
         yield tree

@@ -4,7 +4,7 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 
 1. read      a page of rows comes from the source            pages
 2. tell      what tells the row from the others              message_ids.Origins
-3. map       each call makes its message from the row        route, mapping.CompiledCall
+3. map       each call makes its message from the row        route, mapping.CompiledCall, readers
 4. encode    the bytes that are measured and sent            route, batching.encoder
 5. compare   with sync_mode="changes": is it due at all?     changes, state
 6. name      the id that a later try will repeat             route, message_ids.MessageIds
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from airflow_provider_segment.calls import Call, columns_of
+from airflow_provider_segment.calls import Call, named_columns
 from airflow_provider_segment.core.batching import Batch, Batcher
 from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.delivery import Delivery, Outcome
@@ -114,7 +114,7 @@ class _Run:
         calls = None if plan.calls is None else [call for call in plan.calls if call.enabled]
         options, key = plan.options, plan.options.key_columns
         # Without a row nothing tells the columns; what the calls name will do, since keys that are gone need no row.
-        named = dict.fromkeys([*key, *(name for call in calls or () for name in columns_of(call))])
+        named = dict.fromkeys([*key, *(name for call in calls or () for name in named_columns(call))])
         columns = Columns(list(named) if names is None else names)
         self._origins = Origins([columns.index(name, "key") for name in key])
         self._changes = _changes(plan, calls or [], columns)

@@ -104,6 +104,15 @@ def test_named_rows_become_rows() -> None:
     assert rows_of([User("u1", 1.0), User("u2", None)]) == (["id", "score"], [("u1", 1.0), ("u2", None)])
 
 
+def test_no_rows_are_no_error_with_all_columns(segment_of_tests: SegmentServer) -> None:
+    """Where no row tells the columns, the names in AllColumns are those that there will be."""
+    pages = pages_of([])
+    call = Identify("id", traits=AllColumns(exclude=["note"], json=["doc"]))
+    assert run(segment_of_tests, pages.columns, pages.pages, call).rows == 0
+    frame = pandas_frame().iloc[:0]
+    assert rows_of(frame) == (list(frame.columns), [])
+
+
 def test_frame_is_read_in_constant_extra_memory() -> None:
     """A DataFrame of 400,000 rows is read by slices: not even a tenth of it stands in memory beside it."""
     pd = pytest.importorskip("pandas")
