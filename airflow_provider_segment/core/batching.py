@@ -27,6 +27,18 @@ _OWN_ID = b'{"messageId":'
 _ID_ROOM = len(b',"messageId":"0123456789abcdef0123456789abcdef"')
 
 
+class TooLarge(Refused):
+    """A message has more bytes than Segment takes.
+
+    :param size: in bytes.
+    :param sizes: of the largest field, of the largest one within it, and so on, by their paths in the message.
+    """
+
+    def __init__(self, size: int, sizes: dict[str, int]) -> None:
+        super().__init__("message_too_large", f"found {size:,} bytes; Segment drops events above {MAX_EVENT_BYTES:,}")
+        self.sizes = sizes
+
+
 def encoder(zone: dt.tzinfo | None, *, with_id: bool, in_order: bool = False) -> Callable[[Message], bytes]:
     """Return the function that turns a message into its JSON bytes.
 
@@ -54,7 +66,7 @@ def encoder(zone: dt.tzinfo | None, *, with_id: bool, in_order: bool = False) ->
         if own is not None:
             encoded = _OWN_ID + dumps(values.to_json(own, None, "messageId")) + b"," + encoded[1:]
         if len(encoded) > room and (size := len(encoded) + (_ID_ROOM if own is None else 0)) > MAX_EVENT_BYTES:
-            raise Refused("message_too_large", f"found {size:,} bytes; Segment drops events above {MAX_EVENT_BYTES:,}")
+            raise TooLarge(size, _sizes(encoded))
         return encoded
 
     return encode
@@ -174,6 +186,18 @@ def _values_in(part: Any) -> Iterator[str]:
 def _dumps_carefully(message: Message, zone: dt.tzinfo | None, options: int) -> bytes:
     plain = {name: values.to_json(value, zone, name) for name, value in message.items()}
     return orjson.dumps(plain, option=options)
+
+
+def _sizes(encoded: bytes) -> dict[str, int]:
+    """Return the bytes of the largest field, of the largest one within it, and so on, by their paths."""
+    sizes: dict[str, int] = {}
+    path, part = "", orjson.loads(encoded)
+    while isinstance(part, dict) and part:
+        inner = {name: len(orjson.dumps(value)) for name, value in part.items()}
+        name = max(inner, key=inner.__getitem__)
+        path, part = f"{path}.{name}" if path else name, part[name]
+        sizes[path] = inner[name]
+    return sizes
 
 
 def _refuse_non_finite(value: Any) -> None:

@@ -14,12 +14,14 @@ import orjson
 
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import DeletionError, Refused, SettingError
 from airflow_provider_segment.core.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
-from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
+from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.rekeying import Differing, Rekeying
 from airflow_provider_segment.core.samples import Sample
 from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, GONE, Entry, Known, State

@@ -106,7 +106,8 @@ class Refused(Exception):
     """One value, and so its call, cannot be sent.
 
     :param code: the rule, in Segment's words where Segment has them.
-    :param reason: what was found (type and length, never the value) and what was expected.
+    :param reason: what was found (type and length, never the value) and what was expected; {column} in it stands for
+        the column's name.
     :param field: where in the message, such as "traits.age".
     """
 
@@ -115,3 +116,11 @@ class Refused(Exception):
         self.code = code
         self.reason = reason
         self.field = field
+
+    def told(self, column: str | None = None) -> str:
+        """Return the reason for the reader.
+
+        :param column: where the value comes from, as far as one column can be named.
+        """
+        reason = self.reason.replace("{column}", column or "the column")
+        return f"column {column}: {reason}" if column else reason

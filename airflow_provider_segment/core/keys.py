@@ -19,9 +19,9 @@ from uuid import UUID
 
 import orjson
 
-from airflow_provider_segment.core.numbers import LONGEST, plain_number
+from airflow_provider_segment.core.kinds import is_numpy
+from airflow_provider_segment.core.numbers import LARGEST_EXACT_FLOAT, LONGEST, plain_number
 from airflow_provider_segment.core.row_bytes import bytes_of
-from airflow_provider_segment.core.values import LARGEST_EXACT_FLOAT, is_numpy
 
 _EMPTY = blake2b(digest_size=8)  # a copy is cheaper than a new one
 # Types of which each value has bytes of its own.

@@ -4,7 +4,7 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 
 1. read      a page of rows comes from the source            pages
 2. tell      what tells the row from the others              message_ids.Origins
-3. map       each call makes its message from the row        route, mapping.CompiledCall
+3. map       each call makes its message from the row        route, mapping.CompiledCall, readers
 4. encode    the bytes that are measured and sent            route, batching.encoder
 5. compare   with sync_mode="changes": is it due at all?     changes, state
 6. name      the id that a later try will repeat             route, message_ids.MessageIds
@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from airflow_provider_segment.calls import CHANGE_KINDS, Call, columns_of
+from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
 from airflow_provider_segment.core.batching import Batch, Batcher
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.delivery import Delivery, Outcome
 from airflow_provider_segment.core.errors import (
     CredentialsError,
@@ -39,15 +40,17 @@ from airflow_provider_segment.core.errors import (
     StateError,
     TooFewRowsError,
 )
-from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages, unreadable_in
+from airflow_provider_segment.core.mapping import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
 from airflow_provider_segment.core.messages import Message
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages, read_ahead
 from airflow_provider_segment.core.preview import Preview
+from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.rejects import NoRejects, Rejects, line_of
 from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.route import Route
+from airflow_provider_segment.core.unreadable import unreadable_in
 from airflow_provider_segment.core.values import ZoneMissing
 
 if TYPE_CHECKING:
@@ -117,7 +120,7 @@ class _Run:
         calls = None if plan.calls is None else [call for call in plan.calls if call.enabled]
         options, key = plan.options, plan.options.key_columns
         # Without a row nothing tells the columns; what the calls name will do, since keys that are gone need no row.
-        named = dict.fromkeys([*key, *(name for call in calls or () for name in columns_of(call))])
+        named = dict.fromkeys([*key, *(name for call in calls or () for name in named_columns(call))])
         columns = Columns(list(named) if names is None else names)
         self._columns = columns.names
         self._key = [columns.index(name, "key") for name in key]
@@ -323,7 +326,7 @@ class _Run:
         """Refuse a call that the state, not the mapping, found wrong."""
         if row == 0:
             self._report.calls += 1  # no row asked for it: its key is gone
-        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.reason), key, None)
+        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.told()), key, None)
 
     def _refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
         """Count a refused call, and write it down where the user asked for it."""
@@ -360,7 +363,8 @@ class _Run:
         """Whatever had no other end was not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.warnings |= {r.call.identity: r.wide for r in self._routes if r.wide}
+        for route in self._routes:
+            route.oddities.tell(report)
         for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
             report.warn(identity, "nearly_all_updated", reason, number)
         report.seconds = round(time.monotonic() - report.started, 3)

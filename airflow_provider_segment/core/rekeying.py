@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from airflow_provider_segment.core.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.keys import numbers_of, other_forms
-from airflow_provider_segment.core.mapping import Row
+from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.state import GONE, Entry, Known, State
 from airflow_provider_segment.core.state_dry import DryState
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
+from airflow_provider_segment.core.kinds import is_missing, is_numpy
 from airflow_provider_segment.core.unreadable import Unreadable
-from airflow_provider_segment.core.values import is_missing, is_numpy
 
 # Datetimes come to our own rule: two sessions may give one point in time in two zones.
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME

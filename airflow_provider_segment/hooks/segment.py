@@ -260,7 +260,8 @@ class SegmentHook(BaseHook):
     ) -> Report:
         """Send rows as calls: what SqlToSegmentOperator does, for ``@task`` functions.
 
-        :param rows: any iterable of dicts; with ``columns``, of tuples.
+        :param rows: any iterable of dicts or of rows that know their names; with ``columns``, of tuples; or a DataFrame
+            of pandas or polars, or a table of Arrow. NaN in them is null.
         :param calls: each row makes each of them.
         :param columns: the names of the columns, where the rows are tuples.
         :param sync_id: namespaces the message ids; default ``<dag_id>.<task_id>``.

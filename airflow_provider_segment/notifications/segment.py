@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segment.compat import BaseNotifier
 from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.hooks.templates import KeepsText, as_text
 
 if TYPE_CHECKING:
     from airflow_provider_segment.compat import Context
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 30.0
 
 
-class SegmentNotifier(BaseNotifier):
+class SegmentNotifier(KeepsText, BaseNotifier):
     """Make a track call when a DAG or a task succeeds or fails: ``on_failure_callback=SegmentNotifier(...)``.
 
     :param event: the event's name (templated).
@@ -50,7 +51,7 @@ class SegmentNotifier(BaseNotifier):
         self.user_id = user_id
         self.anonymous_id = anonymous_id
         self.properties = properties
-        self.segment_conn_id = segment_conn_id
+        self.segment_conn_id = as_text(segment_conn_id)
 
     def __call__(self, *args: Any) -> None:
         """Make the call, for Airflow.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.compat import BaseOperator
 from airflow_provider_segment.core.options import Options, is_template, positive, yes_or_no
+from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from airflow_provider_segment.hooks.segment import SegmentHook
 
 
-class SqlToSegmentOperator(BaseOperator):
+class SqlToSegmentOperator(KeepsText, BaseOperator):
     """Send the rows of a query to Segment as identify, track, group ... calls, and count what became of each.
 
     :param sql: one statement that returns rows, or the name of a ``.sql`` file (templated).
     :param sql_conn_id: any Airflow connection with an SQL hook (templated).
     :param calls: one call or a list, from ``airflow_provider_segment.calls``, or the same as plain dicts; each row
-        makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...).
+        makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...). Where the DAG
+        renders native objects, a Constant without a template stays the text that it is.
     :param parameters: for the driver (templated).
     :param sql_hook_params: for the SQL hook; ``{"streaming": False}`` reads with a plain cursor instead of a
         server-side one.
@@ -130,16 +132,16 @@ class SqlToSegmentOperator(BaseOperator):
         checked = as_calls(calls)
         check_changes(checked, sync_mode, self.options.key_columns)
         self.sql = sql
-        self.sql_conn_id = sql_conn_id
+        self.sql_conn_id = as_text(sql_conn_id)
         # Plain data: Airflow renders it by copy, so that operators and mapped tasks never see each other's values.
         self.calls = [call.as_dict() for call in checked]
         self.parameters = parameters
         self.sql_hook_params = sql_hook_params
-        self.segment_conn_id = segment_conn_id
-        self.state_path = state_path
-        self.sync_id = sync_id
-        self.rejects_path = rejects_path
-        self.preview_path = preview_path
+        self.segment_conn_id = as_text(segment_conn_id)
+        self.state_path = as_text(state_path)
+        self.sync_id = as_text(sync_id)
+        self.rejects_path = as_text(rejects_path)
+        self.preview_path = as_text(preview_path)
         self.validate_only = validate_only
         self.fetch_size = positive("fetch_size", fetch_size)
         self._hook: SegmentHook | None = None

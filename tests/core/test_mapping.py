@@ -28,8 +28,9 @@ from airflow_provider_segment.calls import (
     as_calls,
 )
 from airflow_provider_segment.core.batching import encoder
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
-from airflow_provider_segment.core.mapping import Columns, CompiledCall
+from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.values import ZoneMissing
 
