@@ -7,9 +7,10 @@ from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any
 
-from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, send_sql_hook_lineage
+from airflow_provider_segment.compat import send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError, SourceError
 from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.transfers.sql_hook import sql_hook
 
 _PLAIN_SWITCH = "sql_hook_params={'streaming': False} reads with a plain cursor instead"
 
@@ -53,33 +54,6 @@ def open_query(
         yield Pages(columns, chain((first,), pages), f"{conn_id} ({hook.conn_type}, {kind})", total)
         if kind == "plain cursor":
             _calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
-
-
-def sql_hook(conn_id: str, hook_params: Mapping[str, Any]) -> Any:
-    """Return the SQL hook of a connection.
-
-    :param conn_id: of the connection.
-    :param hook_params: for the hook.
-    :raises SettingError: if there is no such connection, or it has no SQL hook.
-    """
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-    try:
-        connection: Any = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        raise SettingError(f"sql_conn_id: Airflow has no connection {conn_id!r}") from None
-    try:
-        hook = connection.get_hook(hook_params=dict(hook_params))
-    except TypeError as error:
-        raise SettingError(f"sql_hook_params: the hook of {conn_id!r} does not take them: {error}") from None
-    except Exception as error:  # noqa: BLE001  Airflow 2 and 3 raise different ones for a type without a hook
-        raise SettingError(
-            f"sql_conn_id: no hook for {conn_id!r} of type {connection.conn_type!r}: install its provider "
-            f"({type(error).__name__})"
-        ) from None
-    if not isinstance(hook, DbApiHook):
-        raise SettingError(f"sql_conn_id: {conn_id!r} is of type {connection.conn_type!r}, which is no SQL connection")
-    return hook
 
 
 def check_single_query(sql: str) -> None:
