@@ -7,12 +7,13 @@ from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any
 
-from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, send_sql_hook_lineage
+from airflow_provider_segment.compat import send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.transfers import driver_values
 from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Asked, calmly
 from airflow_provider_segment.transfers.described_values import DescribedValues
+from airflow_provider_segment.transfers.sql_hook import sql_hook
 
 
 @contextmanager
@@ -59,33 +60,6 @@ def open_query(
         yield Pages(columns, read, f"{conn_id} ({hook.conn_type}, {kind})", total)
         if kind == "plain cursor":
             calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
-
-
-def sql_hook(conn_id: str, hook_params: Mapping[str, Any]) -> Any:
-    """Return the SQL hook of a connection.
-
-    :param conn_id: of the connection.
-    :param hook_params: for the hook.
-    :raises SettingError: if there is no such connection, or it has no SQL hook.
-    """
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-    try:
-        connection: Any = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        raise SettingError(f"sql_conn_id: Airflow has no connection {conn_id!r}") from None
-    try:
-        hook = connection.get_hook(hook_params=dict(hook_params))
-    except TypeError as error:
-        raise SettingError(f"sql_hook_params: the hook of {conn_id!r} does not take them: {error}") from None
-    except Exception as error:  # noqa: BLE001  Airflow 2 and 3 raise different ones for a type without a hook
-        raise SettingError(
-            f"sql_conn_id: no hook for {conn_id!r} of type {connection.conn_type!r}: install its provider "
-            f"({type(error).__name__})"
-        ) from None
-    if not isinstance(hook, DbApiHook):
-        raise SettingError(f"sql_conn_id: {conn_id!r} is of type {connection.conn_type!r}, which is no SQL connection")
-    return hook
 
 
 def check_single_query(sql: str) -> None:
