@@ -12,6 +12,7 @@ from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.core.options import Options, positive
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded
+from airflow_provider_segment.transfers.statements import check_written
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -105,6 +106,7 @@ class SqlToSegmentOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_written(sql)
         self.options = Options(
             key=key,
             nulls=nulls,
