@@ -151,9 +151,9 @@ class Session:
         (self.cursor if self._driver == "duckdb" else self._connection).commit()
 
     def close(self) -> None:
-        """Let go of what the connection does not close; a cursor of MySQL would read the rest of its rows first."""
-        if self._driver == "duckdb":
-            self.cursor.close()
+        """End what outlives the connection: DuckDB's cursor, and SQLite's, which keeps the file locked."""
+        if self._driver in ("duckdb", "sqlite3"):
+            self.cursor.close()  # that of MySQL would read the rest of its rows first
 
     def _begin(self) -> None:
         """Begin a transaction which keeps nothing before our commit, and which may wait for Segment."""

@@ -16,6 +16,8 @@ _ONE = (
 _BLOCKS = {"BEGIN", "DECLARE", "DO", "EXECUTE", "IF", "WHILE", "WITH FUNCTION", "WITH PROCEDURE"}
 _STARTS = {"SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "DROP", "ALTER", "TRUNCATE"}
 _STARTS |= {"SET", "USE", "CALL", "EXEC", "EXECUTE", "COMMIT", "ROLLBACK", "ANALYZE", "GRANT", "SHOW"}
+# What the lexer does not know, such as the rest of a text with another database's rules for backslashes.
+_UNCLEAR = "?"
 _READS = {"SELECT", "WITH", "VALUES", "TABLE", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN"}
 _WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "INTO"}
 
@@ -46,7 +48,9 @@ def check_one(sql: Any) -> None:
         return  # most queries: to import the lexer takes longer than parsing a DAG should
     found = _statements(sql)
     starts = [words[0] for words in found]
-    if any(start in _STARTS for start in starts[1:]) and not _is_block(found[0]):
+    if any(_UNCLEAR in words for words in found) or _is_block(found[0]):
+        return
+    if any(start in _STARTS for start in starts[1:]):
         raise SettingError(f"sql: {_ONE}. Found {len(found)} statements: {', '.join(starts)}")
 
 
@@ -88,7 +92,7 @@ def _is_block(words: list[str]) -> bool:
 
 
 def _statements(sql: str) -> list[list[str]]:
-    """Return the keywords of each statement in capitals, with a dot for each name, number, text and sign."""
+    """Return the keywords of each statement in capitals, with a dot for each name, number, text or sign."""
     from sqlparse import lexer, tokens
 
     found: list[list[str]] = [[]]
@@ -98,5 +102,5 @@ def _statements(sql: str) -> list[list[str]]:
         elif kind in tokens.Keyword:
             found[-1] += text.upper().split()
         elif kind not in tokens.Whitespace and kind not in tokens.Comment and (found[-1] or text != "("):
-            found[-1].append(".")
+            found[-1].append(_UNCLEAR if kind in tokens.Error else ".")
     return [words for words in found if words]

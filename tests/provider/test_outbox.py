@@ -267,14 +267,21 @@ class TestFailingCommit:
         assert len(segment.messages) == 1
 
     def test_the_log_says_so(
-        self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self,
+        segment: SegmentServer,
+        monkeypatch: pytest.MonkeyPatch,
+        run_dag: RunDag,
+        capfd: pytest.CaptureFixture[str],
     ) -> None:
         """The warning names the driver's error, never its text, and says that nothing is lost."""
         made_up = hand_out(MadeUpConnection(SNOWFLAKE, ["id"], [("u1",)], {"commit": dies}), monkeypatch)
-        operator({"sql_conn_id": made_up, "sql": "SELECT id FROM users"}).execute({})
-        assert "SessionError" in caplog.text
-        assert "The query changed nothing, so nothing is lost" in caplog.text
-        assert "ada@example.com" not in caplog.text
+        with new_dag() as dag:
+            operator({"sql_conn_id": made_up, "sql": "SELECT id FROM users"})
+        assert run_dag(dag).state == "success"
+        shown = capfd.readouterr()
+        assert "SessionError" in shown.out + shown.err
+        assert "The query changed nothing, so nothing is lost" in shown.out + shown.err
+        assert "ada@example.com" not in shown.out + shown.err
 
     @pytest.mark.parametrize("sql", ["CALL take_outbox()", "DELETE FROM outbox RETURNING id", "EXEC take_outbox"])
     def test_after_a_query_that_changes_data(
