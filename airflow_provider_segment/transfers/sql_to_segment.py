@@ -12,6 +12,7 @@ from airflow_provider_segment.core.options import Options, is_template, positive
 from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded
+from airflow_provider_segment.transfers.statements import check_written
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -112,6 +113,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_written(sql)
         self.options = Options(
             key=key,
             nulls=nulls,

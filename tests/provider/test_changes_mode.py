@@ -72,7 +72,8 @@ def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("AIRFLOW_CONN_STATE", SqliteWarehouse(tmp_path / "behind.db").connection)
         return {"state_conn_id": "state"}
     if kind == "mariadb":
-        return {"state_conn_id": request.getfixturevalue("mariadb_connection")}
+        request.getfixturevalue("mariadb")
+        return {"state_conn_id": "mariadb"}
     house: PostgresWarehouse = request.getfixturevalue("postgres")
     if kind == "postgres":
         return {"state_conn_id": "postgres"}
