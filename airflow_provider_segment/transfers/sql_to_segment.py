@@ -27,7 +27,8 @@ class SqlToSegmentOperator(BaseOperator):
     :param sql_conn_id: any Airflow connection with an SQL hook (templated).
     :param calls: one call or a list, from ``airflow_provider_segment.calls``, or the same as plain dicts; each row
         makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...).
-    :param parameters: for the driver (templated).
+    :param parameters: for the driver (templated); with them, one whose placeholder is ``%s`` wants any other percent
+        sign twice.
     :param sql_hook_params: for the SQL hook; ``{"streaming": False}`` reads with a plain cursor instead of a
         server-side one.
     :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
