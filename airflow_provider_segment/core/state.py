@@ -1,9 +1,10 @@
 """What Segment last accepted, by call and key, in a SQL database; written once per accepted batch.
 
-Three tables. ``segment_sync``: one row a sync, with the generation that its message ids carry and the lease of the run
+Four tables. ``segment_sync``: one row a sync, with the generation that its message ids carry and the lease of the run
 that may write. ``segment_call``: one row a call, by its identity. ``segment_state``: one row a call and key, in 64-bit
-integers: the key (itself where it is an integer, else a hash), a hash of key and content, and how many calls were
+integers: the key (itself where it is an integer, else a hash), hashes of key and content, and how many calls were
 accepted. There is no personal data in it but the ids of calls made on "deleted", without which nothing could be sent.
+``segment_sample``: for each call, the fields of some keys in four bits each (core/samples.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_segment.core import state_sql
 from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
+from airflow_provider_segment.core.state_tables import make_tables
 
 LAYOUT = 1
 LEASE_SECONDS = 60
@@ -28,8 +30,8 @@ RENEW_SECONDS = 20
 FORGOTTEN, GONE = 0, 1
 # Kinds of doubt: the content was posted for a key that Segment knew, or as its first.
 AS_KNOWN, AS_NEW = 1, 2
-# Key, content, sent, run and doubt of an Entry.
-Known: TypeAlias = tuple[int, int, int, int, int]
+# Key, content, sent, run, doubt and meaning of an Entry.
+Known: TypeAlias = tuple[int, int, int, int, int, int | None]
 
 _NAME = sa.String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
 
@@ -44,6 +46,8 @@ class Entry(NamedTuple):
     :param run: the run that wrote it.
     :param doubt: not 0 where the content was posted, with ``sent`` in its id, and no acknowledgement was saved.
     :param ids: what a call on "deleted" is made from, as JSON; None for other calls.
+    :param meaning: the hash of what the content says, XOR content: 0 where that is one; beside a content that an older
+        version wrote later it is the hash of nothing. None where it is not known, as in states of before.
     """
 
     call: int
@@ -53,6 +57,7 @@ class Entry(NamedTuple):
     run: int
     doubt: int = 0
     ids: str | None = None
+    meaning: int | None = None
 
 
 class Tables:
@@ -96,7 +101,14 @@ class Tables:
             sa.Column("run", sa.Integer, nullable=False),
             sa.Column("doubt", sa.Integer, nullable=False),
             sa.Column("ids", sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")),
+            sa.Column("meaning", sa.BigInteger),
             sqlite_with_rowid=False,
+        )
+        self.sample = sa.Table(
+            "segment_sample",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("fields", sa.Text().with_variant(mysql.LONGTEXT, "mysql"), nullable=False),
         )
 
 
@@ -131,12 +143,12 @@ class State:
         self._lease_seconds = lease_seconds
         self._token = uuid.uuid4().hex
         self._closing = threading.Event()
-        with _told("opening it"):
+        with told("opening it"):
             self._connection = engine.connect()
         try:
             self._check_file()
-            with _told("making its tables"):
-                _made_by_one(lambda: self._tables.meta.create_all(engine))
+            with told("making its tables"):
+                _made_by_one(lambda: make_tables(engine, self._tables.meta))
                 if write_key is not None:
                     _made_by_one(lambda: self._make(write_key))
             self._take(write_key, holder)
@@ -150,7 +162,7 @@ class State:
         """Look for damage before the first request; a database server does that itself."""
         if self._engine.dialect.name != "sqlite":
             return
-        with _told("checking it"), self._connection.begin():
+        with told("checking it"), self._connection.begin():
             found = self._connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if found != "ok":
             raise StateError(
@@ -165,7 +177,8 @@ class State:
                 row = self._row_for_update()
                 if row is None:
                     raise SettingError(f"sync_id {self.sync_id!r} has no state here")
-                self._check(row, write_key)
+                if write_key is not None:
+                    check_owner(self.sync_id, row, write_key)
                 now = self._connection.execute(sa.select(self._sql.now)).scalar_one()
                 if row.token is None or row.expires <= now or row.holder == holder:
                     self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
@@ -203,20 +216,6 @@ class State:
             ):
                 self._connection.execute(sa.insert(sync).values(**values, run=0, expires=0, clean=1))
 
-    def _check(self, row: Any, write_key: str | None) -> None:
-        if write_key is None:
-            return
-        if row.layout != LAYOUT:
-            raise SettingError(
-                f"sync_id {self.sync_id!r}: its state has layout {row.layout}, this version knows {LAYOUT}: "
-                "use the version that wrote it, or start over with SegmentHook.reset"
-            )
-        if row.write_key != write_key:
-            raise SettingError(
-                f"sync_id {self.sync_id!r}: its state is about another source (another write key). To send all to this "
-                "one, give it another sync_id, or start over with SegmentHook.reset"
-            )
-
     def call(self, identity: str) -> tuple[int, bool]:
         """Return the number of a call, and whether it was seen by a run that went to its end.
 
@@ -248,22 +247,24 @@ class State:
     def accepted(self, call: int, keys: Sequence[int]) -> dict[int, int]:
         """Return the contents of those keys of a call whose content is not in doubt; perhaps of their neighbours too.
 
+        Those whose meaning is not known are left out: they are looked at, and saved with it.
+
         :param call: its number.
         :param keys: of a page of rows.
         """
         if not keys:
             return {}
-        with _told("looking up keys"), self._connection.begin():
+        with told("looking up keys"), self._connection.begin():
             cursor = self._connection.exec_driver_sql(*self._sql.accepted(call, keys)).cursor
             return dict(cursor.fetchall())
 
     def known(self, call: int, keys: Sequence[int]) -> dict[int, Known]:
-        """Return key, content, calls sent, run and doubt of those keys of a call that are known.
+        """Return key, content, calls sent, run, doubt and meaning of those keys of a call that are known.
 
         :param call: its number.
         :param keys: at least one.
         """
-        with _told("looking up keys"), self._connection.begin():
+        with told("looking up keys"), self._connection.begin():
             cursor = self._connection.exec_driver_sql(*self._sql.known(call, keys)).cursor
             return {row[0]: row for row in cursor.fetchall()}  # plain tuples of the driver
 
@@ -274,8 +275,19 @@ class State:
         """
         state = self._tables.state
         query = sa.select(sa.func.count()).where(state.c.call_no == call, self._is_there)
-        with _told("counting keys"), self._connection.begin():
+        with told("counting keys"), self._connection.begin():
             return int(self._connection.execute(query).scalar_one())
+
+    def span(self, call: int) -> tuple[int, int] | None:
+        """Return the least and the largest key of a call; None where it has none.
+
+        :param call: its number.
+        """
+        state = self._tables.state
+        query = sa.select(sa.func.min(state.c.row_key), sa.func.max(state.c.row_key)).where(state.c.call_no == call)
+        with told("looking at its keys"), self._connection.begin():
+            low, high = self._connection.execute(query).one()
+        return None if low is None else (int(low), int(high))
 
     def entries(self, call: int, size: int) -> Iterator[list[Entry]]:
         """Yield what is known of a call and not gone, in the order of the keys, some at a time.
@@ -291,7 +303,7 @@ class State:
                 .order_by(state.c.row_key)
                 .limit(size)
             )
-            with _told("reading keys"), self._connection.begin():
+            with told("reading keys"), self._connection.begin():
                 found = [Entry(*row) for row in self._connection.execute(query)]
             if not found:
                 return
@@ -316,6 +328,27 @@ class State:
             with self._writing("saving what was accepted"):
                 self._connection.exec_driver_sql(*self._sql.upsert(entries))
 
+    def sample(self, call: int) -> str | None:
+        """Return what Samples keeps of a call.
+
+        :param call: its number.
+        """
+        sample = self._tables.sample
+        with told("reading its sample"), self._connection.begin():
+            found = self._connection.execute(sa.select(sample.c.fields).where(sample.c.call_no == call)).scalar()
+            return None if found is None else str(found)
+
+    def keep_sample(self, call: int, fields: str) -> None:
+        """Save what Samples keeps of a call.
+
+        :param call: its number.
+        :param fields: what to keep, in ASCII.
+        """
+        sample = self._tables.sample
+        with self._writing("saving its sample"):
+            self._connection.execute(sa.delete(sample).where(sample.c.call_no == call))
+            self._connection.execute(sa.insert(sample).values(call_no=call, fields=fields))
+
     def doubt(self, keys: Sequence[int] | None) -> int:
         """Make keys due again, whatever Segment last accepted; their numbers stay, so that no id is repeated.
 
@@ -337,9 +370,10 @@ class State:
 
         A new state gets a new generation, so that no id is repeated.
         """
-        sync, call, state = self._tables.sync, self._tables.call, self._tables.state
+        sync, call, state, sample = self._tables.sync, self._tables.call, self._tables.state, self._tables.sample
         mine = sa.select(call.c.call_no).where(call.c.sync_no == self._number)
         with self._writing("resetting it"):
+            self._connection.execute(sa.delete(sample).where(sample.c.call_no.in_(mine)))
             forgotten = self._connection.execute(sa.delete(state).where(state.c.call_no.in_(mine))).rowcount
             self._connection.execute(sa.delete(call).where(call.c.sync_no == self._number))
             self._connection.execute(sa.delete(sync).where(sync.c.sync_no == self._number))
@@ -362,7 +396,7 @@ class State:
     @contextmanager
     def _writing(self, what: str, *, check: bool = True) -> Iterator[None]:
         """Run a transaction that nobody without the lease can make."""
-        with _told(what), self._connection.begin():
+        with told(what), self._connection.begin():
             if check:
                 self._prolong(self._connection)
             yield
@@ -385,6 +419,26 @@ class State:
                 continue  # the next write says so, if it lasts
 
 
+def check_owner(sync_id: str, row: Any, write_key: str) -> None:
+    """Check that a state is one that this version can read, and about the same source.
+
+    :param sync_id: whose state it is.
+    :param row: of ``segment_sync``.
+    :param write_key: the fingerprint of the source's key.
+    :raises SettingError: if it is not.
+    """
+    if row.layout != LAYOUT:
+        raise SettingError(
+            f"sync_id {sync_id!r}: its state has layout {row.layout}, this version knows {LAYOUT}: "
+            "use the version that wrote it, or start over with SegmentHook.reset"
+        )
+    if row.write_key != write_key:
+        raise SettingError(
+            f"sync_id {sync_id!r}: its state is about another source (another write key). To send all to this "
+            "one, give it another sync_id, or start over with SegmentHook.reset"
+        )
+
+
 def _made_by_one(make: Callable[[], None]) -> None:
     """Make what is missing; of runs that do that at once those that fail find more of it made with each try."""
     for _ in range(4):
@@ -395,7 +449,7 @@ def _made_by_one(make: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def told(what: str) -> Iterator[None]:
     """Tell a database's error without its text, which may quote a row."""
     failure = ""
     try:

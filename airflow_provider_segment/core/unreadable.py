@@ -5,6 +5,7 @@ A column that no call reads may hold as many of them as it likes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from airflow_provider_segment.core.errors import Refused
@@ -39,3 +40,15 @@ class Unreadable:
 
     def __repr__(self) -> str:
         return "<not readable>"
+
+
+def unreadable_in(row: Sequence[Any], places: Sequence[int], names: Sequence[str], field: str) -> Refused | None:
+    """Return why a row is refused that has a value which nobody can read where it decides about the row, if it has.
+
+    :param row: the row.
+    :param places: of the columns that decide.
+    :param names: of all columns.
+    :param field: what they decide, such as "when".
+    """
+    found = (row[place].refused(field, names[place]) for place in places if isinstance(row[place], Unreadable))
+    return next(found, None)

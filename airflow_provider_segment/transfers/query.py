@@ -7,12 +7,12 @@ from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
+from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.transfers import driver_values
 from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Asked, calmly
+from airflow_provider_segment.transfers.described_values import DescribedValues
 
 
 @contextmanager
@@ -38,16 +38,16 @@ def open_query(
     params = dict(hook_params or {})
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
-    from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
-
     with closing(calmly(hook.get_conn, "connecting")) as connection:
         driver_values.prepare(connection)
+        values = calmly(lambda: DescribedValues(connection), "connecting")
         cursor, kind = _cursor(connection, streaming=streaming)
         if kind == "server-side cursor":
             check_single_query(sql)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
         asked = Asked(sql, parameters, cursor)
         calmly(lambda: cursor.execute(sql, parameters) if parameters else cursor.execute(sql), "the query", asked)
+        values.look(cursor)
         # Not the parameters: they may be personal data. Nor a cursor that does not know yet how many rows there are.
         send_sql_hook_lineage(context=hook, sql=sql, cur=cursor if kind == "plain cursor" else None)
         if cursor.description is None and kind == "plain cursor":
@@ -56,7 +56,8 @@ def open_query(
         first = next(pages)  # psycopg2 knows the columns of a server-side cursor only after the first fetch
         columns = [column[0] for column in cursor.description]
         total = _total(cursor) if kind == "plain cursor" else None
-        yield Pages(columns, chain((first,), pages), f"{conn_id} ({hook.conn_type}, {kind})", total)
+        read = calmly(lambda: values.pages(cursor, chain((first,), pages)), "reading the types of the columns")
+        yield Pages(columns, read, f"{conn_id} ({hook.conn_type}, {kind})", total)
         if kind == "plain cursor":
             calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
 

@@ -104,8 +104,8 @@ def driver_error(name: str, *args: Any, **attributes: Any) -> Exception:
     return made
 
 
-def hand_out(connection: MadeUpConnection, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the id of an Airflow connection whose hook, SQLite's, hands out a made-up one."""
+def hand_out(connection: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the id of an Airflow connection whose hook, SQLite's, hands out another driver's or a made-up one."""
     monkeypatch.setenv("AIRFLOW_CONN_MADE_UP", '{"conn_type": "sqlite", "host": "made-up"}')
     monkeypatch.setattr(SqliteHook, "get_conn", lambda _: connection)
     return "made_up"

@@ -29,7 +29,7 @@ USERS = Identify(user_id="id", traits=["email"])
 COUNTS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
 REPORT = {
     *("rows", "calls", *COUNTS, "added", "updated", "deleted"),
-    *("batches", "requests", "retries", "bytes", "seconds"),
+    *("batches", "requests", "retries", "bytes", "seconds", "planned"),
 }
 
 AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
