@@ -35,6 +35,7 @@ def open_query(
     :param hook_params: for the hook, and ``streaming``: False for a plain cursor instead of a server-side one.
     :param fetch_size: rows to fetch at a time.
     :raises SettingError: if it is no SQL connection, or the query returns no result set.
+    :raises QueryError: if the database does not take the query.
     :raises SourceError: if the database fails.
     """
     check_one(sql)

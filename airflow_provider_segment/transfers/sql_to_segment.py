@@ -29,7 +29,8 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
     :param calls: one call or a list, from ``airflow_provider_segment.calls``, or the same as plain dicts; each row
         makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...). Where the DAG
         renders native objects, a Constant without a template stays the text that it is.
-    :param parameters: for the driver (templated).
+    :param parameters: for the driver (templated); with them, one whose placeholder is ``%s`` wants any other percent
+        sign twice.
     :param sql_hook_params: for the SQL hook; ``{"streaming": False}`` reads with a plain cursor instead of a
         server-side one.
     :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
