@@ -556,6 +556,32 @@ class TestMapped:
             assert len(segment.messages) == (0 if state == "failed" else 3)
 
 
+def test_a_column_that_changes_in_each_run_is_named_in_the_log(
+    segment: SegmentServer,
+    warehouse: SqliteWarehouse,
+    run_dag: RunDag,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """From the second run on the log says, before the end as well, that nearly all is updated, and by which field."""
+    fill(warehouse, 200)
+    calls = Identify("id", traits=AllColumns())
+    for run in range(3):
+        sql = f"SELECT id, email, {run} AS loaded_at FROM users"  # noqa: S608
+        with new_dag() as dag:
+            SqlToSegmentOperator(
+                **settings_of(sql=sql, calls=calls, fetch_size=100, state_path=str(tmp_path / "state.db"))
+            )
+        report = run_dag(dag).xcom("sync")
+        shown = capfd.readouterr()
+        told = re.findall(r"identify: ([^;]*) known rows .*traits\.loaded_at \(in at least", shown.out + shown.err)
+        if run == 0:
+            assert (told, report.get("warnings")) == ([], None)
+        else:
+            assert told == ["so far 100 of 100", "nearly_all_updated: 200 of 200"]
+            assert report["warnings"] == {"identify: nearly_all_updated": 200}
+
+
 class TestWhatIsKept:
     """The state's file is its owner's, and has no personal data in it."""
 
