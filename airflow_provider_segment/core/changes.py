@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +16,8 @@ import orjson
 
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
-from airflow_provider_segment.core.errors import DeletionError, Refused, SettingError
+from airflow_provider_segment.core.deletions import Seen, check_share
+from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
 from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.options import Options
@@ -77,6 +77,12 @@ class Changes:
         self._is_dry = options.validate_only
         self._calls = {call.identity: ChangingCall(call, columns, options, state, namespace) for call in calls}
         self._seen = Seen() if any(call.deletes for call in self._calls.values()) else None
+        # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
+        self._bases = {
+            identity: state.bases(call.number, remember=not self._is_dry)
+            for identity, call in self._calls.items()
+            if self._seen is not None
+        }
 
     def read(self, keys: Sequence[bytes | None]) -> None:
         """Remember the keys of a page, where some call must know which ones are gone at the end."""
@@ -131,20 +137,18 @@ class Changes:
         if self._seen is None:
             return
         deleting = [call for call in self._calls.values() if call.deletes and not call.is_baseline]
+        others = [call for call in self._calls.values() if call not in deleting]
+        for call in (*deleting, *others):
+            gone = self._seen.compare(call.number, self._state.keys(call.number, PAGE))
+            check_share(call.identity, gone, self._bases[call.identity], self._max_deleted)
         for call in deleting:
-            known, gone = self._state.count(call.number), sum(map(len, call.gone(self._seen)))
-            if gone > self._max_deleted * known:
-                raise DeletionError(
-                    f"{call.identity}: {gone:,} of {known:,} known keys are gone from the result; max_deleted "
-                    f"allows a share of {self._max_deleted:g}. Nothing was deleted; mend the query or raise it"
-                )
-        for call in deleting:
-            for entries in call.gone(self._seen):
+            for keys in self._seen.gone(call.number, PAGE):
+                entries = self._state.entries(call.number, keys)
                 yield call.identity, call.deletions(entries, partial(refuse, identity=call.identity))
-        for call in self._calls.values():
-            if call not in deleting and not self._is_dry:
-                for entries in call.gone(self._seen):
-                    call.forget(entries)
+        for call in others:  # when they come back they are new, for these calls too
+            for keys in self._seen.gone(call.number, PAGE):
+                if not self._is_dry:
+                    call.forget(self._state.entries(call.number, keys))
 
     def finish(self) -> None:
         """Remember that the calls were seen by a run that went to its end."""
@@ -244,15 +248,8 @@ class ChangingCall:
         """Forget that a call was on its way: the state has what became of it."""
         self._fresh.pop(mark.entry.key, None)
 
-    def gone(self, seen: Seen) -> Iterator[list[Entry]]:
-        """Yield what is known of keys that the query does not return any more, some at a time."""
-        for entries in self._state.entries(self.number, PAGE):
-            missing = seen.missing([entry.key for entry in entries])
-            if found := [entry for entry in entries if entry.key in missing]:
-                yield found
-
     def forget(self, entries: Sequence[Entry]) -> None:
-        """Remember that keys are gone, without a call: when they come back they are new, for this call too."""
+        """Remember that keys are gone, without a call."""
         run = self._state.run
         self._state.save([e._replace(content=GONE, sent=e.sent + bool(e.doubt), run=run, doubt=0) for e in entries])
 
@@ -303,24 +300,6 @@ class ChangingCall:
             return values.to_json(value, self._zone)
         except (Refused, SettingError):
             return str(value).encode("utf-8", "backslashreplace").decode()
-
-
-class Seen:
-    """The keys that a query has returned, on disk where they are many."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # a file of its own that is gone with the connection
-        self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY)")
-        self._database.execute("BEGIN")
-
-    def add(self, keys: Sequence[int]) -> None:
-        """Remember keys."""
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in sorted(keys)])
-
-    def missing(self, keys: Sequence[int]) -> set[int]:
-        """Return those of some keys that were not seen."""
-        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT key FROM seen)"
-        return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
 
 
 def numbers_of(keys: Sequence[bytes]) -> list[int]:

@@ -281,7 +281,8 @@ class SegmentHook(BaseHook):
         namespace = here.namespace(self.write_key, sync_id, run_id)
         self._log_start(pages, checked, settled.sync_mode)
         with ExitStack() as stack:
-            state = stack.enter_context(self._state(settled, here, sync_id)) if settled.sync_mode == "changes" else None
+            is_remembered = settled.sync_mode == "changes"
+            state = stack.enter_context(self._state(settled, here, sync_id, checked)) if is_remembered else None
             rejects = stack.enter_context(closing(_open_rejects(settled.rejects_path, here)))
             if settled.preview_path is not None:
                 settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
@@ -407,11 +408,15 @@ class SegmentHook(BaseHook):
                     lineage.add_output(self, settings.asset_uri)
         return report
 
-    def _state(self, options: Options, here: task.Here, sync_id: str | None) -> AbstractContextManager[State]:
+    def _state(
+        self, options: Options, here: task.Here, sync_id: str | None, calls: Sequence[Call]
+    ) -> AbstractContextManager[State]:
         from airflow_provider_segment.hooks.state import open_state  # it brings SQLAlchemy
 
         where = {"conn_id": options.state_conn_id, "schema": options.state_schema, "path": options.state_path}
-        return open_state(sync_id or here.name, self.write_key, here.holder, **where)
+        mode = "validate_only" if options.validate_only else options.sync_mode
+        deletes = any("deleted" in call.kinds for call in calls if call.enabled)
+        return open_state(sync_id or here.name, self.write_key, here.holder, mode=mode, deletes=deletes, **where)
 
     def _log_start(self, rows: Pages, calls: Sequence[Call], sync_mode: str) -> None:
         limit = self.settings.events_per_second

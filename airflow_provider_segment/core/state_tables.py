@@ -1,0 +1,86 @@
+"""The tables of all states in one database.
+
+``segment_sync``: one row a sync, with the generation that its message ids carry and the lease of the run that may
+write. ``segment_call``: one row a call, by its identity. ``segment_state``: one row a call and key, in 64-bit integers:
+the key (itself where it is an integer, else a hash), a hash of key and content, and how many calls were accepted.
+``segment_run``: one row a run, which is a try of a task. ``segment_known``: how many keys of a call were known when a
+run began that did not end whole. There is no personal data in them but the ids of calls made on "deleted", without
+which nothing could be sent.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+LAYOUT = 1
+
+_NAME = sa.String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+
+
+class Tables:
+    """The tables; what is missing can be made beside what an older version made.
+
+    :param schema: of the database; None takes its default.
+    """
+
+    def __init__(self, schema: str | None = None) -> None:
+        self.meta = sa.MetaData(schema=schema)
+        self.sync = sa.Table(
+            "segment_sync",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=True),
+            sa.Column("sync_id", _NAME, nullable=False, unique=True),
+            sa.Column("layout", sa.Integer, nullable=False),
+            sa.Column("generation", sa.String(32), nullable=False),
+            sa.Column("write_key", sa.String(32), nullable=False),
+            sa.Column("run", sa.Integer, nullable=False),
+            sa.Column("holder", sa.String(32)),
+            sa.Column("token", sa.String(32)),
+            sa.Column("expires", sa.BigInteger, nullable=False),
+            sa.Column("clean", sa.Integer, nullable=False),
+        )
+        self.call = sa.Table(
+            "segment_call",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=True),
+            sa.Column("sync_no", sa.Integer, nullable=False),
+            sa.Column("identity", _NAME, nullable=False),
+            sa.Column("seen", sa.Integer, nullable=False),
+            sa.UniqueConstraint("sync_no", "identity"),
+        )
+        self.state = sa.Table(
+            "segment_state",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("row_key", sa.BigInteger, primary_key=True, autoincrement=False),
+            sa.Column("content", sa.BigInteger, nullable=False),
+            sa.Column("sent", sa.Integer, nullable=False),
+            sa.Column("run", sa.Integer, nullable=False),
+            sa.Column("doubt", sa.Integer, nullable=False),
+            sa.Column("ids", sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")),
+            sqlite_with_rowid=False,
+        )
+        self.run = sa.Table(
+            "segment_run",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("dag_id", _NAME, nullable=False),  # this and the next two are empty outside of a task
+            sa.Column("task_id", _NAME, nullable=False),
+            sa.Column("run_id", _NAME, nullable=False),
+            sa.Column("map_index", sa.Integer, nullable=False),
+            sa.Column("try_number", sa.Integer, nullable=False),
+            sa.Column("mode", sa.String(20), nullable=False),  # all, changes, validate_only or reset
+            sa.Column("deletes", sa.Integer, nullable=False),  # whether it looked for keys that are gone
+            sa.Column("started", sa.BigInteger, nullable=False),  # seconds since 1970, by the database's clock
+            sa.Column("ended", sa.BigInteger),  # of a killed run: its last sign of life
+            sa.Column("state", sa.String(10), nullable=False),  # running, success, failed or killed
+        )
+        self.known = sa.Table(
+            "segment_known",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("known", sa.BigInteger, nullable=False),
+        )
