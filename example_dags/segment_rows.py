@@ -12,11 +12,17 @@ stored there, `SqlToSegmentOperator` reads them from the warehouse: see `segment
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow import DAG
+from airflow.models import Param
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.operators.segment import SegmentIdentifyOperator
+
+try:
+    from airflow.sdk import task
+except ImportError:  # Airflow 2
+    from airflow.decorators import task  # type: ignore[attr-defined, no-redef]
 
 COLUMNS = ["customer_id", "orders", "spent", "last_order_at"]
 

@@ -15,7 +15,7 @@ connection with `{"events_per_second": 500}`. Shards share Segment's limit, they
 
 from datetime import UTC, datetime
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow import DAG
 
 from airflow_provider_segment.calls import Constant, Track
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator

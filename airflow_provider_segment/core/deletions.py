@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
@@ -25,18 +24,18 @@ class Seen:
         """Remember keys that the query has returned."""
         self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in sorted(keys)])
 
-    def compare(self, call: int, known: Iterable[Sequence[tuple[int, int]]]) -> Counter[int]:
-        """Remember which known keys of a call are gone, and count them by the run that wrote them last.
+    def missing(self, keys: Sequence[int]) -> set[int]:
+        """Return those of some keys that were not returned."""
+        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT key FROM seen)"
+        return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
+
+    def note_gone(self, call: int, keys: Iterable[int]) -> None:
+        """Remember keys of a call that are gone.
 
         :param call: its number.
-        :param known: keys with runs, some at a time.
+        :param keys: some.
         """
-        counts: Counter[int] = Counter()
-        for page in known:
-            gone = self._missing([key for key, _ in page])
-            self._database.executemany("INSERT INTO gone VALUES (?, ?)", [(call, key) for key in sorted(gone)])
-            counts.update(run for key, run in page if key in gone)
-        return counts
+        self._database.executemany("INSERT INTO gone VALUES (?, ?)", [(call, key) for key in sorted(keys)])
 
     def gone(self, call: int, size: int) -> Iterator[list[int]]:
         """Yield the keys of a call that are gone, in order, some at a time.
@@ -47,10 +46,6 @@ class Seen:
         found = self._database.execute("SELECT key FROM gone WHERE call = ? ORDER BY key", (call,))
         while page := found.fetchmany(size):
             yield [key for (key,) in page]
-
-    def _missing(self, keys: Sequence[int]) -> set[int]:
-        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT key FROM seen)"
-        return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
 
 
 def check_share(identity: str, gone: Mapping[int, int], bases: Sequence[Base], allowed: float) -> None:

@@ -20,7 +20,7 @@ class Terms(NamedTuple):
     """What a run says of itself when it begins.
 
     :param holder: who it is.
-    :param mode: "changes", "all", "validate_only" or "reset".
+    :param mode: "changes" or "reset".
     :param deletes: whether it looks for keys that are gone.
     """
 
@@ -94,11 +94,11 @@ class History:
         :raises SettingError: if its task is one too many.
         """
         table, holder = self._run, terms.holder
-        if not holder.dag_id or terms.mode not in ("changes", "validate_only"):
+        if not holder.dag_id or terms.mode != "changes":
             return
         same_run = (table.c.sync_no == sync_no, table.c.dag_id == holder.dag_id, table.c.run_id == holder.run_id)
-        modes = table.c.mode.in_(("changes", terms.mode))
-        for row in connection.execute(sa.select(table).where(*same_run, modes).order_by(table.c.run)):
+        query = sa.select(table).where(*same_run, table.c.mode == terms.mode)
+        for row in connection.execute(query.order_by(table.c.run)):
             if row.task_id == holder.task_id and row.map_index != holder.map_index:
                 raise SettingError(
                     f"sync_id {self._sync_id!r}: map index {row.map_index} of this task has it in this DAG run "
@@ -106,8 +106,8 @@ class History:
                     "Nothing was sent. Give each map index a sync_id of its own: "
                     ".expand_kwargs([{'parameters': ..., 'sync_id': 'users-eu'}, ...])"
                 )
-            # Without a call on "deleted" nothing is taken for gone, and a plan that sends nothing is in nobody's way.
-            if row.task_id != holder.task_id and terms.mode == "changes" and (row.deletes or terms.deletes):
+            # Without a call on "deleted" nothing is taken for gone.
+            if row.task_id != holder.task_id and (row.deletes or terms.deletes):
                 raise SettingError(
                     f"sync_id {self._sync_id!r}: task {row.task_id} has it in this DAG run ({_since(row.started)}); "
                     "where a call is on 'deleted' each would take the other's keys for gone. Nothing was sent. Give "

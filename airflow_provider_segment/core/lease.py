@@ -143,7 +143,8 @@ class Lease:
             raise SettingError(f"sync_id {self._sync_id!r} has no state here")
         if row.token == self._token:  # an earlier transaction of this run took it, and nobody heard how it ended
             return None
-        self._check(row, write_key)
+        if write_key is not None:
+            check_owner(self._sync_id, row, write_key)
         self._history.check_tasks(connection, row.sync_no, self._terms)
         now = connection.execute(sa.select(self._now)).scalar_one()
         holder = fingerprint(self._terms.holder.name)
@@ -159,20 +160,6 @@ class Lease:
         self._history.end(connection, self.number, None, "killed", last_sign)
         self._history.begin(connection, self.number, self.run, self._terms, now)
         return None
-
-    def _check(self, row: Any, write_key: str | None) -> None:
-        if write_key is None:
-            return
-        if row.layout != LAYOUT:
-            raise SettingError(
-                f"sync_id {self._sync_id!r}: its state has layout {row.layout}, this version knows {LAYOUT}: "
-                "use the version that wrote it, or start over with SegmentHook.reset"
-            )
-        if row.write_key != write_key:
-            raise SettingError(
-                f"sync_id {self._sync_id!r}: its state is about another source (another write key). To send all to "
-                "this one, give it another sync_id, or start over with SegmentHook.reset"
-            )
 
     @property
     def _mine(self) -> Any:
@@ -195,3 +182,23 @@ class Lease:
                     self._prolong(connection)
             except (SQLAlchemyError, LeaseError):
                 continue  # the next write says so, if it lasts
+
+
+def check_owner(sync_id: str, row: Any, write_key: str) -> None:
+    """Check that a state is one that this version can read, and about the same source.
+
+    :param sync_id: whose state it is.
+    :param row: of ``segment_sync``.
+    :param write_key: the fingerprint of the source's key.
+    :raises SettingError: if it is not.
+    """
+    if row.layout != LAYOUT:
+        raise SettingError(
+            f"sync_id {sync_id!r}: its state has layout {row.layout}, this version knows {LAYOUT}: "
+            "use the version that wrote it, or start over with SegmentHook.reset"
+        )
+    if row.write_key != write_key:
+        raise SettingError(
+            f"sync_id {sync_id!r}: its state is about another source (another write key). To send all to this "
+            "one, give it another sync_id, or start over with SegmentHook.reset"
+        )

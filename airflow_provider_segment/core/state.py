@@ -22,8 +22,8 @@ from airflow_provider_segment.core.state_tables import LAYOUT, Tables
 FORGOTTEN, GONE = 0, 1
 # Kinds of doubt: the content was posted for a key that Segment knew, or as its first.
 AS_KNOWN, AS_NEW = 1, 2
-# Key, content, sent, run and doubt of an Entry.
-Known: TypeAlias = tuple[int, int, int, int, int]
+# Key, content, sent, run, doubt and meaning of an Entry.
+Known: TypeAlias = tuple[int, int, int, int, int, int | None]
 
 T = TypeVar("T")
 
@@ -38,6 +38,8 @@ class Entry(NamedTuple):
     :param run: the run that wrote it.
     :param doubt: not 0 where the content was posted, with ``sent`` in its id, and no acknowledgement was saved.
     :param ids: what a call on "deleted" is made from, as JSON; None for other calls.
+    :param meaning: the hash of what the content says, XOR content: 0 where that is one; beside a content that an older
+        version wrote later it is the hash of nothing. None where it is not known, as in states of before.
     """
 
     call: int
@@ -47,6 +49,7 @@ class Entry(NamedTuple):
     run: int
     doubt: int = 0
     ids: str | None = None
+    meaning: int | None = None
 
 
 class Base(NamedTuple):
@@ -67,7 +70,7 @@ class State:
     :param sync_id: whose state it is.
     :param write_key: the fingerprint of the source's key; None takes any, and makes no state.
     :param holder: who runs it: a later try of the same task takes the lease at once.
-    :param mode: "changes", "all", "validate_only" or "reset", for the history.
+    :param mode: "changes" or "reset", for the history.
     :param deletes: whether the run looks for keys that are gone.
     :param schema: of the database.
     :param place: what the log and errors call the database: "the file /data/segment.db".
@@ -125,7 +128,7 @@ class State:
     def _make(self, write_key: str | None) -> None:
         """Make the tables that are missing, and the sync's row, whose generation goes into all message ids."""
         what = f"making its tables ({', '.join(table.name for table in self._tables.meta.sorted_tables)})"
-        _made_by_one(lambda: self._connection.run(what, self._tables.meta.create_all))
+        _made_by_one(lambda: self._connection.run(what, self._tables.make))
         if write_key is None:
             return
         sync, generation = self._tables.sync, uuid.uuid4().hex
@@ -196,6 +199,8 @@ class State:
     def accepted(self, call: int, keys: Sequence[int]) -> dict[int, int]:
         """Return the contents of those keys of a call whose content is not in doubt; perhaps of their neighbours too.
 
+        Those whose meaning is not known are left out: they are looked at, and saved with it.
+
         :param call: its number.
         :param keys: of a page of rows.
         """
@@ -204,34 +209,48 @@ class State:
         return dict(self._fetch("looking up keys", self._sql.accepted(call, keys)))
 
     def known(self, call: int, keys: Sequence[int]) -> dict[int, Known]:
-        """Return key, content, calls sent, run and doubt of those keys of a call that are known.
+        """Return key, content, calls sent, run, doubt and meaning of those keys of a call that are known.
 
         :param call: its number.
         :param keys: at least one.
         """
         return {row[0]: row for row in self._fetch("looking up keys", self._sql.known(call, keys))}
 
-    def bases(self, call: int, *, remember: bool) -> list[Base]:
+    def span(self, call: int) -> tuple[int, int] | None:
+        """Return the least and the largest key of a call; None where it has none.
+
+        :param call: its number.
+        """
+        key = self._tables.state.c.row_key
+        query = sa.select(sa.func.min(key), sa.func.max(key)).where(self._tables.state.c.call_no == call)
+        low, high = self._connection.run("looking at its keys", lambda c: c.execute(query).one())
+        return None if low is None else (int(low), int(high))
+
+    def bases(self, call: int) -> list[Base]:
         """Count the keys of a call that are known now, when the run begins, before it adds any.
 
         What a run adds before it is killed does not count for the next one: so the counts stay until one ends whole.
 
         :param call: its number.
-        :param remember: whether to leave the count for the runs after this one.
         :return: the counts at the beginning of each run since one ended whole, in order; the last is this run's.
         """
-        state, base = self._tables.state, self._tables.known
-        earlier = sa.select(base.c.run, base.c.known).where(base.c.call_no == call, base.c.run < self.run)
+        base, now = self._tables.known, Base(self.run, self.count(call))
 
-        def count(connection: sa.engine.Connection) -> list[Base]:
-            query = sa.select(sa.func.count()).where(state.c.call_no == call, self._is_there)
-            now = Base(self.run, int(connection.execute(query).scalar_one()))
-            if remember:
-                connection.execute(sa.delete(base).where(base.c.call_no == call, base.c.run == self.run))
-                connection.execute(sa.insert(base).values(call_no=call, run=now.run, known=now.known))
-            return [*(Base(*row) for row in connection.execute(earlier.order_by(base.c.run))), now]
+        def remember(connection: sa.engine.Connection) -> list[Base]:
+            connection.execute(sa.delete(base).where(base.c.call_no == call, base.c.run == now.run))
+            connection.execute(sa.insert(base).values(call_no=call, run=now.run, known=now.known))
+            query = sa.select(base.c.run, base.c.known).where(base.c.call_no == call, base.c.run < now.run)
+            return [*(Base(*row) for row in connection.execute(query.order_by(base.c.run))), now]
 
-        return self._lease.writing("counting keys", count)
+        return self._lease.writing("counting keys", remember)
+
+    def count(self, call: int) -> int:
+        """Return how many keys of a call are known and not gone.
+
+        :param call: its number.
+        """
+        query = sa.select(sa.func.count()).where(self._tables.state.c.call_no == call, self._is_there)
+        return int(self._connection.run("counting keys", lambda c: c.execute(query).scalar_one()))
 
     def keys(self, call: int, size: int) -> Iterator[Sequence[tuple[int, int]]]:
         """Yield the keys of a call that are known and not gone, in order, each with the run that wrote it last.
@@ -284,6 +303,30 @@ class State:
             upsert = self._sql.upsert(entries)
             self._lease.writing("saving what was accepted", lambda c: c.exec_driver_sql(*upsert))
 
+    def sample(self, call: int) -> str | None:
+        """Return what Samples keeps of a call.
+
+        :param call: its number.
+        """
+        sample = self._tables.sample
+        query = sa.select(sample.c.fields).where(sample.c.call_no == call)
+        found = self._connection.run("reading its sample", lambda c: c.execute(query).scalar())
+        return None if found is None else str(found)
+
+    def keep_sample(self, call: int, fields: str) -> None:
+        """Save what Samples keeps of a call.
+
+        :param call: its number.
+        :param fields: what to keep, in ASCII.
+        """
+        sample = self._tables.sample
+
+        def keep(connection: sa.engine.Connection) -> None:
+            connection.execute(sa.delete(sample).where(sample.c.call_no == call))
+            connection.execute(sa.insert(sample).values(call_no=call, fields=fields))
+
+        self._lease.writing("saving its sample", keep)
+
     def doubt(self, keys: Sequence[int] | None) -> int:
         """Make keys due again, whatever Segment last accepted; their numbers stay, so that no id is repeated.
 
@@ -308,7 +351,8 @@ class State:
         tables, number = self._tables, self._lease.number
 
         def delete(connection: sa.engine.Connection) -> int:
-            connection.execute(sa.delete(tables.known).where(tables.known.c.call_no.in_(self._mine)))
+            for table in (tables.known, tables.sample):
+                connection.execute(sa.delete(table).where(table.c.call_no.in_(self._mine)))
             forgotten = connection.execute(sa.delete(tables.state).where(tables.state.c.call_no.in_(self._mine)))
             for table in (tables.call, tables.run, tables.sync):
                 connection.execute(sa.delete(table).where(table.c.sync_no == number))

@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, get_current_context
-
+from airflow_provider_segment.compat import AirflowFailException, get_current_context
 from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.message_ids import MessageIds, Namespace, content_digest, fingerprint
 from airflow_provider_segment.core.report import Report
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_segment.compat import Context
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +56,19 @@ class Here:
         """Who holds a state's lease: a later try of the same task takes it over."""
         return Holder(*self.ids, self.try_number)
 
-    def namespace(self, write_key: str, sync_id: str | None = None, run_id: str | None = None) -> Namespace:
+    def namespace(
+        self, write_key: str, sync_id: str | None = None, run_id: str | None = None, *, has_key: bool = False
+    ) -> Namespace:
         """Return where the message ids of a sync in ``sync_mode="all"`` are unique.
 
         :param write_key: the same rows to another source must have other ids; only a hash of it is used.
         :param sync_id: default the task's name.
         :param run_id: default the task's run.
+        :param has_key: whether a key tells the rows apart. Then a row has the same id in whichever mapped task it
+            comes; without one each mapped task counts equal rows by itself, and its map index is in the ids.
         """
-        return Namespace("all", sync_id or self.name, run_id or self.ids[2], self.ids[3], fingerprint(write_key))
+        map_index = -1 if has_key else self.ids[3]
+        return Namespace("all", sync_id or self.name, run_id or self.ids[2], map_index, fingerprint(write_key))
 
     def with_ids(self, messages: Iterable[Mapping[str, Any]], write_key: str) -> Iterator[Any]:
         """Yield messages with an id each: equal messages of one try are told apart by their order.
@@ -113,7 +117,7 @@ def current(context: Context | None = None) -> Here:
 
     :param context: its context; by default the one that Airflow says is current.
     """
-    known: Mapping[str, Any] = _current_context() if context is None else context
+    known: Mapping[str, Any] = current_context() if context is None else context
     instance = known.get("ti") or known.get("task_instance")
     run_id = _text(known.get("run_id")) or _text(getattr(instance, "run_id", None))
     if not run_id:
@@ -137,7 +141,8 @@ def own_name(operator: Any, context: Context, sync_mode: str) -> str:
     return f"{operator.dag_id}.{operator.task_id}"
 
 
-def _current_context() -> Mapping[str, Any]:
+def current_context() -> Mapping[str, Any]:
+    """Return the context that Airflow says is current; empty outside a task."""
     try:
         return get_current_context()
     except Exception:  # noqa: BLE001  Airflow 2 and 3 raise different ones to say that no task is running

@@ -7,12 +7,12 @@ from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
-from airflow_provider_segment.core.errors import SettingError, SourceError
+from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, send_sql_hook_lineage
+from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.pages import Pages
-
-_PLAIN_SWITCH = "sql_hook_params={'streaming': False} reads with a plain cursor instead"
+from airflow_provider_segment.transfers import driver_values
+from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Asked, calmly
+from airflow_provider_segment.transfers.described_values import DescribedValues
 
 
 @contextmanager
@@ -37,25 +37,28 @@ def open_query(
     params = dict(hook_params or {})
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
-    from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
-
-    with closing(_calmly(hook.get_conn, "connecting")) as connection:
+    with closing(calmly(hook.get_conn, "connecting")) as connection:
+        driver_values.prepare(connection)
+        values = calmly(lambda: DescribedValues(connection), "connecting")
         cursor, kind = _cursor(connection, streaming=streaming)
         if kind == "server-side cursor":
             check_single_query(sql)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
-        _calmly(lambda: cursor.execute(sql, parameters) if parameters else cursor.execute(sql), "the query")
+        asked = Asked(sql, parameters, cursor)
+        calmly(lambda: cursor.execute(sql, parameters) if parameters else cursor.execute(sql), "the query", asked)
+        values.look(cursor)
         # Not the parameters: they may be personal data. Nor a cursor that does not know yet how many rows there are.
         send_sql_hook_lineage(context=hook, sql=sql, cur=cursor if kind == "plain cursor" else None)
         if cursor.description is None and kind == "plain cursor":
             raise SettingError("sql: the query returns no result set; expected a SELECT")
-        pages = _pages(cursor, fetch_size)
+        pages = _pages(driver_values.fetching(connection, cursor), fetch_size)
         first = next(pages)  # psycopg2 knows the columns of a server-side cursor only after the first fetch
         columns = [column[0] for column in cursor.description]
         total = _total(cursor) if kind == "plain cursor" else None
-        yield Pages(columns, chain((first,), pages), f"{conn_id} ({hook.conn_type}, {kind})", total)
+        read = calmly(lambda: values.pages(cursor, chain((first,), pages)), "reading the types of the columns")
+        yield Pages(columns, read, f"{conn_id} ({hook.conn_type}, {kind})", total)
         if kind == "plain cursor":
-            _calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
+            calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
 
 
 def sql_hook(conn_id: str, hook_params: Mapping[str, Any]) -> Any:
@@ -93,7 +96,7 @@ def check_single_query(sql: str) -> None:
     """
     from sqlparse import lexer, tokens
 
-    wanted = f"sql: a server-side cursor takes one SELECT, WITH or VALUES; {_PLAIN_SWITCH}"
+    wanted = f"sql: a server-side cursor takes one SELECT, WITH or VALUES; {PLAIN_SWITCH}"
     said: list[tuple[Any, str]] = [
         (kind, text)
         for kind, text in lexer.tokenize(sql)  # type: ignore[no-untyped-call]  # sqlparse has no annotations
@@ -131,10 +134,10 @@ def _total(cursor: Any) -> int | None:
     return cursor.rowcount if known and cursor.rowcount >= 0 else None
 
 
-def _pages(cursor: Any, size: int) -> Iterator[Sequence[Sequence[Any]]]:
+def _pages(fetch: driver_values.Fetch, size: int) -> Iterator[Sequence[Sequence[Any]]]:
     """Yield the rows, some at a time, the first page even when it is empty."""
     read = 0
-    page = _calmly(lambda: cursor.fetchmany(size), "fetching row 1")
+    page = calmly(lambda: fetch(size), "fetching row 1", rows=range(1, size + 1))
     while True:
         # A connection's own cursor settings may give dicts; ours are tuples.
         yield [tuple(row.values()) for row in page] if page and isinstance(page[0], Mapping) else page
@@ -142,30 +145,5 @@ def _pages(cursor: Any, size: int) -> Iterator[Sequence[Sequence[Any]]]:
         if not page:
             return
         del page  # not two pages at once
-        page = _calmly(lambda: cursor.fetchmany(size), f"fetching the rows after {read:,}")
-
-
-def _calmly(call: Any, what: str) -> Any:
-    """Call the driver; its error is told without its text, which may quote rows or a password."""
-    failure = ""
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001  every driver has its own error tree
-        failure = _described(error)
-    raise SourceError(f"The source database failed at {what}: {failure}")
-
-
-def _described(error: Exception) -> str:
-    """Name a driver's error: class and SQLSTATE, and its text where that can only quote the query."""
-    state = next((code for name in ("sqlstate", "pgcode") if (code := getattr(error, name, None))), "")
-    number = next((part for part in error.args[:1] if isinstance(part, int)), None)  # MySQL's and others' own
-    named = f"{type(error).__module__}.{type(error).__name__}"
-    named += f", SQLSTATE {state}" if state else f", error {number}" if number is not None else ""
-    if state == "0A000":
-        return f"{named}; if the query changes data, {_PLAIN_SWITCH}"
-    text = ""
-    if state.startswith("42"):  # syntax error or access rule violation: about names in the query, never about rows
-        text = getattr(getattr(error, "diag", None), "message_primary", None) or ""
-    elif getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR":  # the same of SQLite
-        text = str(error)
-    return f"{named}: {text}" if text else f"{named}; run the query by hand to see the database's own words"
+        numbers = range(read + 1, read + size + 1)
+        page = calmly(lambda: fetch(size), f"fetching the rows after {read:,}", rows=numbers)

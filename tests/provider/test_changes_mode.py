@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -61,61 +58,6 @@ def fill(warehouse: SqliteWarehouse, count: int) -> None:
     """Make a table of users with the ids 1, 2 ..."""
     warehouse.run("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, seen INTEGER)")
     warehouse.insert("users", [(n, f"user{n}@example.com", 0) for n in range(1, count + 1)])
-
-
-@pytest.fixture(scope="session")
-def mariadb_socket() -> Iterator[Path]:
-    """The socket of a real MariaDB."""
-    install, server = (
-        shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("mariadb-install-db", "mariadbd")
-    )
-    if install is None or server is None:
-        pytest.skip("MariaDB is not installed")
-    pytest.importorskip("airflow.providers.mysql", reason="apache-airflow-providers-mysql is not installed")
-    user = ["--user=mysql"] if os.getuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="segment-mariadb-", ignore_cleanup_errors=True) as folder:
-        data, socket = Path(folder) / "data", Path(folder) / "s"
-        if user:
-            shutil.chown(folder, "mysql")
-        making = [install, *user, f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run(making, check=True, capture_output=True)  # noqa: S603
-        running = [server, "--no-defaults", *user, f"--datadir={data}", f"--socket={socket}", "--skip-networking"]
-        process = subprocess.Popen(running, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-        try:
-            yield until_it_answers(socket)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def until_it_answers(socket: Path) -> Path:
-    """Try to connect until it works."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with mariadb(socket, "mysql"):
-                return socket
-        except sa.exc.OperationalError:
-            assert time.monotonic() < deadline, "MariaDB does not answer"
-            threading.Event().wait(0.05)
-
-
-def mariadb(socket: Path, database: str) -> Any:
-    """A connection to a database of it."""
-    url = sa.engine.URL.create("mysql", "root", host="localhost", database=database, query={"unix_socket": str(socket)})
-    return sa.create_engine(url, poolclass=sa.pool.NullPool).connect()
-
-
-@pytest.fixture
-def mariadb_connection(mariadb_socket: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty MariaDB database behind the connection `mariadb`."""
-    with mariadb(mariadb_socket, "mysql") as connection:
-        connection.execute(sa.text("DROP DATABASE IF EXISTS w"))
-        connection.execute(sa.text("CREATE DATABASE w"))
-    extra = {"unix_socket": str(mariadb_socket)}
-    fields = {"conn_type": "mysql", "login": "root", "schema": "w", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_MARIADB", json.dumps(fields))
-    return "mariadb"
 
 
 STATES = ["file", "sqlite", "postgres", "postgres schema", "mariadb"]
