@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,7 +15,8 @@ import orjson
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
 from airflow_provider_segment.core.columns import Columns
-from airflow_provider_segment.core.errors import DeletionError, Refused, SettingError
+from airflow_provider_segment.core.deletions import Seen, check_share
+from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
 from airflow_provider_segment.core.mapping import CompiledCall
@@ -86,6 +87,10 @@ class Changes:
         self._calls = {
             call.identity: ChangingCall(call, made, columns, options, state, namespace, self._note)
             for call, made in calls
+        }
+        # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
+        self._bases = {
+            identity: state.bases(call.number) for identity, call in self._calls.items() if self._seen is not None
         }
         self._key = [columns.index(name, "key") for name in options.key_columns]
         self.unreadable = 0
@@ -161,20 +166,15 @@ class Changes:
         if self._seen is None or self.unreadable:
             return
         deleting = [call for call in self._calls.values() if call.deletes and not call.is_baseline]
-        for call in deleting:
-            known, gone = self._state.count(call.number), sum(map(len, call.gone(self._seen)))
-            if gone > self._max_deleted * known:
-                raise DeletionError(
-                    f"{call.identity}: {gone:,} of {known:,} known keys are gone from the result; max_deleted "
-                    f"allows a share of {self._max_deleted:g}. Nothing was deleted; mend the query or raise it"
-                )
+        others = [call for call in self._calls.values() if call not in deleting]
+        for call in (*deleting, *others):
+            check_share(call.identity, call.compare(self._seen), self._bases[call.identity], self._max_deleted)
         for call in deleting:
             for entries in call.gone(self._seen):
                 yield call.identity, call.deletions(entries, partial(refuse, identity=call.identity))
-        for call in self._calls.values():
-            if call not in deleting:
-                for entries in call.gone(self._seen):
-                    call.forget(entries)
+        for call in others:
+            for entries in call.gone(self._seen):
+                call.forget(entries)
 
     def finish(self) -> None:
         """Remember that the calls were seen by a run that went to its end."""
@@ -332,19 +332,20 @@ class ChangingCall:
         """Forget that a call was on its way: the state has what became of it."""
         self._fresh.pop(mark.entry.key, None)
 
-    def gone(self, seen: Seen) -> Iterator[list[Entry]]:
-        """Yield what is known of keys that the query does not return any more, some at a time."""
-        for entries in self._state.entries(self.number, PAGE):
-            missing = seen.missing([entry.key for entry in entries])
-            found = [entry for entry in entries if entry.key in missing]
-            if found := [entry for entry in found if not self._is_there(entry, seen)]:
-                yield found
+    def compare(self, seen: Seen) -> Counter[int]:
+        """Find the keys that the query does not return any more, and count them by the run that wrote them last."""
+        counts: Counter[int] = Counter()
+        for page in self._state.keys(self.number, PAGE):
+            gone = seen.missing([key for key, _ in page])
+            if gone and self.deletes:
+                gone -= {e.key for e in self._state.entries(self.number, list(gone)) if self._is_there(e, seen)}
+            seen.note_gone(self.number, gone)
+            counts.update(run for key, run in page if key in gone)
+        return counts
 
     def _is_there(self, entry: Entry, seen: Seen) -> bool:
         """Tell whether a key that seems to be gone was seen in another type, in a row of which no call was made."""
-        if entry.ids is None:
-            return False
-        ids = json.loads(entry.ids, parse_float=Decimal)
+        ids = json.loads(entry.ids or "{}", parse_float=Decimal)
         key = [ids.get(name) for name in self._key]
         forms = [*key_bytes([[value] for value in key]), *other_forms(key)]
         numbers = numbers_of([form for form in forms if form is not None])
@@ -352,6 +353,11 @@ class ChangingCall:
             return False
         seen.add([entry.key])  # for the calls that keep no ids
         return True
+
+    def gone(self, seen: Seen) -> Iterator[list[Entry]]:
+        """Yield what is known of the keys that compare() has found to be gone, some at a time."""
+        for keys in seen.gone(self.number, PAGE):
+            yield self._state.entries(self.number, keys)
 
     def forget(self, entries: Sequence[Entry]) -> None:
         """Remember that keys are gone, without a call: when they come back they are new, for this call too."""
@@ -409,21 +415,3 @@ class ChangingCall:
             return values.to_json(value, self._zone)
         except (Refused, SettingError):
             return str(value).encode("utf-8", "backslashreplace").decode()
-
-
-class Seen:
-    """The keys that a query has returned, on disk where they are many."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # a file of its own that is gone with the connection
-        self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY)")
-        self._database.execute("BEGIN")
-
-    def add(self, keys: Sequence[int]) -> None:
-        """Remember keys."""
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in sorted(keys)])
-
-    def missing(self, keys: Sequence[int]) -> set[int]:
-        """Return those of some keys that were not seen."""
-        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT key FROM seen)"
-        return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}

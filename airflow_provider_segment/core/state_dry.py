@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 
 from airflow_provider_segment.core import state_sql
-from airflow_provider_segment.core.state import GONE, Entry, Known, State, Tables, check_owner, told
-from airflow_provider_segment.core.state_tables import columns_of
+from airflow_provider_segment.core.lease import check_owner
+from airflow_provider_segment.core.state import GONE, Base, Entry, Known, State
+from airflow_provider_segment.core.state_connection import StateConnection
+from airflow_provider_segment.core.state_tables import Tables, columns_of
 
 
 class StateView(State):
@@ -32,29 +34,28 @@ class StateView(State):
         self.generation, self.run, self.is_recovering = uuid.uuid4().hex, 1, False
         self._tables = Tables(schema)
         self._sql = state_sql.words_of(engine, self._tables.state, reads_only=True)
-        self._number, self._has_sample = 0, False  # of no sync
-        with told("opening it"):
-            self._connection = engine.connect()
+        self._number, self._has_sample, self._has_known = 0, False, False  # of no sync
+        self._connection = StateConnection(engine)
         try:
-            with told("reading it"), self._connection.begin():
-                self._look(write_key)
+            self._connection.run("reading it", lambda connection: self._look(connection, write_key))
         except BaseException:
             self._connection.close()
             raise
 
-    def _look(self, write_key: str) -> None:
+    def _look(self, connection: sa.engine.Connection, write_key: str) -> None:
         """Find out what there is: perhaps nothing, or tables of an older version."""
         tables = self._tables
-        columns = columns_of(self._connection, tables.state)
+        columns = columns_of(connection, tables.state)
         if not columns:
             return
-        self._has_sample = bool(columns_of(self._connection, tables.sample))
+        self._has_sample = bool(columns_of(connection, tables.sample))
+        self._has_known = bool(columns_of(connection, tables.known))
         if "meaning" not in columns:
             self._sql = dataclasses.replace(self._sql, meaning="NULL")
-            tables.state = sa.Table(tables.state.name, sa.MetaData(tables.state.schema), autoload_with=self._connection)
+            tables.state = sa.Table(tables.state.name, sa.MetaData(tables.state.schema), autoload_with=connection)
         sync = tables.sync.c
         query = sa.select(sync.sync_no, sync.layout, sync.generation, sync.write_key, sync.run)
-        row = self._connection.execute(query.where(sync.sync_id == self.sync_id)).one_or_none()
+        row = connection.execute(query.where(sync.sync_id == self.sync_id)).one_or_none()
         if row is not None:
             check_owner(self.sync_id, row, write_key)
             self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
@@ -67,9 +68,9 @@ class StateView(State):
         call = self._tables.call.c
         if self._number:
             mine = sa.select(call.call_no, call.seen).where(call.sync_no == self._number, call.identity == identity)
-            with told("looking up a call"), self._connection.begin():
-                if (found := self._connection.execute(mine).one_or_none()) is not None:
-                    return found.call_no, bool(found.seen)
+            found = self._connection.run("looking up a call", lambda c: c.execute(mine).one_or_none())
+            if found is not None:
+                return found.call_no, bool(found.seen)
         return 0, False
 
     def sample(self, call: int) -> str | None:
@@ -79,7 +80,18 @@ class StateView(State):
         """
         return super().sample(call) if call and self._has_sample else None
 
-    def close(self) -> None:
+    def bases(self, call: int) -> list[Base]:
+        """Return how many keys are known now, and when earlier runs began; see State.
+
+        :param call: its number.
+        """
+        base, earlier = self._tables.known, []
+        if self._has_known:
+            query = sa.select(base.c.run, base.c.known).where(base.c.call_no == call).order_by(base.c.run)
+            earlier = self._connection.run("counting keys", lambda c: [Base(*row) for row in c.execute(query)])
+        return [*earlier, Base(self.run, self.count(call))]
+
+    def close(self, _: str = "") -> None:
         """Close the connection."""
         self._connection.close()
 
@@ -122,21 +134,24 @@ class DryState:
         above = self._connection.exec_driver_sql(*self._above.known(call, keys)).cursor.fetchall()
         return below | {row[0]: row for row in above}
 
-    def count(self, call: int) -> int:
-        """Return how many keys the state knows; see State."""
-        return self._state.count(call) if call > 0 else 0
+    def bases(self, call: int) -> list[Base]:
+        """Return how many keys the state knows, and knew when earlier runs began; see State."""
+        return self._state.bases(call) if call > 0 else [Base(self.run, 0)]
 
     def span(self, call: int) -> tuple[int, int] | None:
         """Return the least and the largest key that the state has; see State."""
         return self._state.span(call) if call > 0 else None
 
-    def entries(self, call: int, size: int) -> Iterator[list[Entry]]:
-        """Yield what the state knows and is not gone, some at a time; see State."""
-        for entries in self._state.entries(call, size) if call > 0 else ():
-            above = self._connection.exec_driver_sql(*self._above.known(call, [e.key for e in entries])).cursor
+    def keys(self, call: int, size: int) -> Iterator[Sequence[tuple[int, int]]]:
+        """Yield the keys that the state knows and that are not gone, some at a time; see State."""
+        for page in self._state.keys(call, size) if call > 0 else ():
+            above = self._connection.exec_driver_sql(*self._above.known(call, [key for key, _ in page])).cursor
             gone = {row[0] for row in above.fetchall() if row[1] == GONE}
-            if left := [entry for entry in entries if entry.key not in gone]:
-                yield left
+            yield [(key, run) for key, run in page if key not in gone]
+
+    def entries(self, call: int, keys: Sequence[int]) -> list[Entry]:
+        """Return what the state knows of some keys; see State."""
+        return self._state.entries(call, keys)
 
     def sample(self, call: int) -> str | None:
         """Return what Samples keeps of a call; see State."""

@@ -58,6 +58,28 @@ class Words:
         """
         return self._select(f"row_key, content, sent, run, doubt, {self.meaning}", "", call, self.among(keys))
 
+    def entries(self, call: int, keys: Sequence[int]) -> Statement:
+        """Return the statement that looks up whole entries of some keys of a call.
+
+        :param call: its number.
+        :param keys: some.
+        """
+        return self._select(", ".join(_COLUMNS), "", call, self.among(keys))
+
+    def keys(self, call: int, first: int, gone: int, size: int) -> Statement:
+        """Return the statement that looks up keys that are known and not gone, each with the run that wrote it last.
+
+        :param call: its number.
+        :param first: the least key.
+        :param gone: the content of keys that are gone, where it is not in doubt.
+        :param size: keys at most.
+        """
+        query = (
+            f"SELECT row_key, run FROM {self.table} WHERE call_no = {self.mark} AND row_key >= {self.mark} "  # noqa: S608  only names
+            f"AND (content <> {self.mark} OR doubt <> 0) ORDER BY row_key LIMIT {self.mark}"
+        )
+        return query, (call, first, gone, size)
+
     def _select(self, columns: str, where: str, call: int, among: Statement) -> Statement:
         condition, values = among
         query = f"SELECT {columns} FROM {self.table} WHERE {where}call_no = {self.mark} AND row_key {condition}"  # noqa: S608  only names

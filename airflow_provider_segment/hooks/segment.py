@@ -280,7 +280,8 @@ class SegmentHook(BaseHook):
         namespace = here.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
         self._log_start(pages, checked, settled.sync_mode)
         with ExitStack() as stack:
-            state = stack.enter_context(self._state(settled, here, sync_id)) if settled.sync_mode == "changes" else None
+            is_remembered = settled.sync_mode == "changes"
+            state = stack.enter_context(self._state(settled, here, sync_id, checked)) if is_remembered else None
             rejects = stack.enter_context(closing(_open_rejects(settled.rejects_path, here)))
             if settled.preview_path is not None:
                 settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
@@ -426,13 +427,20 @@ class SegmentHook(BaseHook):
             error.args = (f"{error}. {report.summary()}",)
             raise
 
-    def _state(self, options: Options, here: task.Here, sync_id: str | None) -> AbstractContextManager[State]:
+    def _state(
+        self, options: Options, here: task.Here, sync_id: str | None, calls: Sequence[Call]
+    ) -> AbstractContextManager[State]:
         from airflow_provider_segment.hooks.state import open_state, view_state  # it brings SQLAlchemy
 
-        where = {"conn_id": options.state_conn_id, "schema": options.state_schema, "path": options.state_path}
+        where: dict[str, Any] = {
+            "conn_id": options.state_conn_id,
+            "schema": options.state_schema,
+            "path": options.state_path,
+        }
         if options.validate_only:
             return view_state(sync_id or here.name, self.write_key, **where)
-        return open_state(sync_id or here.name, self.write_key, here.holder, **where)
+        deletes = any("deleted" in call.kinds for call in calls if call.enabled)
+        return open_state(sync_id or here.name, self.write_key, here.holder, deletes=deletes, **where)
 
     def _log_start(self, rows: Pages, calls: Sequence[Call], sync_mode: str) -> None:
         limit = self.settings.events_per_second

@@ -1,6 +1,7 @@
 """States as the package wrote them before keys and numbers were compared by value (commit ff1eacd), kept as SQL.
 
-`python tests/core/old_states.py > tests/core/old_states.sql` with that commit on the path made the file.
+`python tests/core/old_states.py > tests/core/old_states.sql` with that commit on the path made the file; there the
+holder of a state was a text.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sqlalchemy as sa
 from sending import delivery_to
 
 from airflow_provider_segment.calls import Call, Constant, Identify, Track
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
@@ -50,6 +52,9 @@ CALLS: list[Call] = [
 ]
 
 
+RUN = Holder(run_id="a run")
+
+
 @dataclass(frozen=True)
 class Sync:
     """One sync: its key's columns, and its rows."""
@@ -74,7 +79,7 @@ def send(path: Path, name: str, it: Sync, segment: SegmentServer, calls: Sequenc
     engine = sa.create_engine(sa.engine.URL.create("sqlite", database=str(path)))
     report = Report()
     options = Options(it.key, sync_mode="changes", state_path=str(path), timezone="UTC", max_deleted=1)
-    with closing(State(engine, name, "a source", "a run")) as state, delivery_to(segment) as delivery:
+    with closing(State(engine, name, "a source", RUN)) as state, delivery_to(segment) as delivery:
         plan = Plan(calls, Namespace("unused"), options, state=state)
         sync(Pages(it.columns, [it.rows], "tests"), plan, delivery, report)
     engine.dispose()

@@ -43,6 +43,7 @@ from airflow_provider_segment.core.errors import (
     SourceError,
     StateError,
 )
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.keys import numbers_of
 from airflow_provider_segment.core.message_ids import Namespace, Origins
 from airflow_provider_segment.core.options import Options
@@ -85,7 +86,7 @@ class Table:
         """The state, held as a run holds it."""
         engine = sa.create_engine(sa.engine.URL.create("sqlite", database=str(self.path)))
         try:
-            with closing(State(engine, sync_id, write_key, holder)) as state:
+            with closing(State(engine, sync_id, write_key, Holder(run_id=holder))) as state:
                 yield state
         finally:
             engine.dispose()

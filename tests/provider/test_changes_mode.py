@@ -24,6 +24,7 @@ from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
 from airflow_provider_segment.core.errors import LeaseError
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.state import Entry, State
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer
@@ -243,7 +244,7 @@ class TestEveryDatabase:
             engine = sa.create_engine(url)
             start.wait()
             try:
-                State(engine, f"shard {number}", "key", "me", schema=schema).close()
+                State(engine, f"shard {number}", "key", Holder(run_id="me"), schema=schema).close()
             except Exception as error:  # noqa: BLE001  whatever it is, the test says it
                 failed.append(error)
             engine.dispose()
@@ -293,9 +294,11 @@ class TestEveryDatabase:
 HOLDER = """
 import sys
 import sqlalchemy as sa
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.state import State
 url, schema, seconds = sys.argv[1:]
-state = State(sa.create_engine(url), "s", "key", "killed", schema=schema or None, lease_seconds=int(seconds))
+me = Holder(run_id="killed")
+state = State(sa.create_engine(url), "s", "key", me, schema=schema or None, lease_seconds=int(seconds))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -303,7 +306,7 @@ sys.stdin.read()
 
 def take(url: str, schema: str | None, holder: str, seconds: int) -> State:
     """Take the lease of the sync `s`."""
-    return State(sa.create_engine(url), "s", "key", holder, schema=schema, lease_seconds=seconds)
+    return State(sa.create_engine(url), "s", "key", Holder(run_id=holder), schema=schema, lease_seconds=seconds)
 
 
 def first_again(url: str, schema: str | None) -> State:
