@@ -524,7 +524,7 @@ def test_a_column_that_changes_in_each_run_is_named_in_the_log(
         if run == 0:
             assert (told, report.get("warnings")) == ([], None)
         else:
-            assert told == ["so far 100 of 100", "nearly_all_updated: 200 of 200"]
+            assert [*dict.fromkeys(told)] == ["so far 100 of 100", "nearly_all_updated: 200 of 200"]
             assert report["warnings"] == {"identify: nearly_all_updated": 200}
 
 
