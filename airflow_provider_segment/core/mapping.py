@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import orjson
 
 from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source, Tree, columns_of
 from airflow_provider_segment.core import context, messages, values
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
+from airflow_provider_segment.core.ids import Ids
 from airflow_provider_segment.core.messages import Message, Rule
 from airflow_provider_segment.core.options import Options
 
@@ -78,10 +79,12 @@ class CompiledCall:
         self.identity = call.identity
         self.type = call.type
         self.names_itself = call.message_id is not None
+        self.is_of_deletions = call.kinds == ["deleted"]
         self.wants = _when(call, columns)
         self._compiler = compiler = _Compiler(call, columns, options)
         self._fixed: Message = {"type": call.type}
         self._fields: list[tuple[str, Read]] = []
+        self.ids: dict[str, Ids] = {}
         for name in SCALARS:
             if (source := getattr(call, name, None)) is not None:
                 self._add_scalar(compiler, name, source)
@@ -108,7 +111,7 @@ class CompiledCall:
             for message, value in zip(made, values, strict=True):
                 if value is not None:
                     message[name] = value
-            if name in messages.IDS and None not in values:
+            if name in self.ids and self.ids[name].is_complete:
                 given.add(name)
         for check in self._checks:
             if given.isdisjoint(messages.MET_BY.get(check, ())):
@@ -129,10 +132,13 @@ class CompiledCall:
 
     def _add_scalar(self, compiler: _Compiler, name: str, source: Source) -> None:
         wire = messages.WIRE.get(name, name)
-        read = compiler.scalar(name, wire, source)
+        if wire in messages.IDS:
+            self.ids[wire] = Ids(wire, is_counted=(self.type, wire) == ("identify", "userId"))
+        read = compiler.scalar(name, wire, source, self.ids.get(wire))
         if not isinstance(source, Constant):
             self._fields.append((wire, read))
             return
+        self.ids.pop(wire, None)  # one that the author wrote is looked at once
         try:
             (value,) = read([()])
         except Refused as refused:
@@ -165,7 +171,9 @@ class WrittenMessages:
 
     identity = "message"
     names_itself = True
+    is_of_deletions = False
     wants = None
+    ids: ClassVar[Mapping[str, Ids]] = {}
 
     may_be_wide = True
 
@@ -200,23 +208,13 @@ class _Compiler:
         self._options = options
         self.origins: dict[str, str] = {}
 
-    def scalar(self, name: str, wire: str, source: Source) -> Read:
+    def scalar(self, name: str, wire: str, source: Source, ids: Ids | None) -> Read:
         """Return the reader of an id, a timestamp, an event or a name."""
         get = self._source(source, f"{self._call.identity}: {name}", wire)
         field, zone = messages.field, self._options.zone
-        if wire not in messages.IDS:
+        if ids is None:
             return lambda rows: [field(wire, value, zone) for value in get(rows)]
-
-        def read(rows: Sequence[Row]) -> Sequence[Any]:
-            found = get(rows)
-            types = set(map(type, found))
-            if types == {int}:
-                return list(map(str, found))
-            if types == {str} and all(found) and not any(map(str.isspace, found)):
-                return found
-            return [field(wire, value, zone) for value in found]
-
-        return read
+        return lambda rows: ids.read(get(rows))
 
     def object(self, name: str, content: Fields) -> Read:
         """Return the reader of traits, properties or context."""
@@ -312,10 +310,21 @@ def _when(call: Call, columns: Columns) -> Callable[[Row], bool] | None:
     if call.when is None:
         return None
     tests = [
-        (columns.index(name, f"{call.identity}: when"), wanted if isinstance(wanted, list) else [wanted])
+        (
+            columns.index(name, f"{call.identity}: when"),
+            list(map(_unpadded, wanted if isinstance(wanted, list) else [wanted])),
+        )
         for name, wanted in call.when.items()
     ]
-    return lambda row: all(row[index] in wanted for index, wanted in tests)
+    if len(tests) == 1:
+        ((place, those),) = tests
+        return lambda row: _unpadded(row[place]) in those
+    return lambda row: all(_unpadded(row[index]) in wanted for index, wanted in tests)
+
+
+def _unpadded(value: Any) -> Any:
+    """Return a text without what SQL fills a CHAR(n) up with; to SQL both are equal."""
+    return value.rstrip(" ") if isinstance(value, str) else value
 
 
 def _object_or_none(value: Any) -> Any:

@@ -121,6 +121,9 @@ class _Run:
             makers = [CompiledCall(call, columns, options) for call in calls]
         only_changes = plan.state is not None
         self._routes = [Route(maker, plan.namespace, options, only_changes=only_changes) for maker in makers]
+        of_rows = [route for route in self._routes if route.is_of_rows]
+        self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
+        self._made_none = 0
         self._rejects = plan.rejects
         self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
@@ -156,8 +159,8 @@ class _Run:
         origins = self._origins.of(page)
         if self._changes is not None:
             self._changes.read(origins)
-        for route in self._routes:
-            places, events = self._events(route, page, origins, first)
+        for route, wanted in zip(self._routes, self._wanted(page), strict=True):
+            places, events = self._events(route, wanted, page, origins, first)
             rows, keys = [first + place for place in places], _at(places, origins)
             if self._changes is None:
                 yield from self._batcher.add(route.call.identity, rows, events, keys if self._has_key else None)
@@ -167,12 +170,18 @@ class _Run:
                 self._report.unchanged += due.unchanged
                 yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.marks)
 
+    def _wanted(self, page: Sequence[Row]) -> list[Sequence[int]]:
+        """Return for each call the places of the rows that make it, and count the rows that make none."""
+        wanted = [route.places(page) for route in self._routes]
+        if self._may_make_none:
+            of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
+            self._made_none += len(page) - len(set().union(*of_rows))
+        return wanted
+
     def _events(
-        self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
+        self, route: Route, places: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
-        wants = route.call.wants
-        places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
         self._report.calls += len(places)
         rows, keys = _at(places, page), _at(places, origins)
         with suppress(Refused, ZoneMissing):
@@ -294,7 +303,10 @@ class _Run:
         """Whatever had no other end was not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.warnings |= {r.call.identity: r.wide for r in self._routes if r.wide}
+        for route in self._routes:
+            route.warn(report)
+        if self._made_none:
+            report.warn("rows", "made_no_call", "rows made no call: the `when` of none fits them", self._made_none)
         report.seconds = round(time.monotonic() - report.started, 3)
 
 

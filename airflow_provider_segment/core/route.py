@@ -10,8 +10,10 @@ from airflow_provider_segment.core.mapping import CompiledCall, Row, WrittenMess
 from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.messages import Message, is_wide
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.report import Rejection
+from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.values import ZoneMissing
+
+_MADE_BY_NONE = "rows were read, and its `when` fits none of them: is a value in it written as the database has it?"
 
 
 class Route:
@@ -28,6 +30,9 @@ class Route:
     ) -> None:
         self.call = call
         self.wide = 0
+        self.made = 0
+        # With only changes, a call on "deleted" alone is made by keys that are gone.
+        self.is_of_rows = not (only_changes and call.is_of_deletions)
         self._is_named_later = only_changes
         self._encode = batching.encoder(options.zone, with_id=call.names_itself, in_order=only_changes)
         self._ids = namespace.maker(call.identity)
@@ -54,7 +59,32 @@ class Route:
         events = [b"%b" % content for content in contents] if self._is_named_later else self._named(contents, origins)
         if self.call.may_be_wide:
             self.wide += sum(map(is_wide, messages))
+        for ids in self.call.ids.values():
+            ids.note()
         return events
+
+    def places(self, page: Sequence[Row]) -> Sequence[int]:
+        """Return the places of the rows that make this call.
+
+        :param page: some rows.
+        """
+        wants = self.call.wants
+        places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
+        self.made += len(places)
+        return places
+
+    def warn(self, report: Report) -> None:
+        """Say what looked wrong, now that all rows were read.
+
+        :param report: is told.
+        """
+        if self.wide:
+            report.warnings[self.call.identity] = self.wide
+        for ids in self.call.ids.values():
+            for code, reason, number in ids.warnings():
+                report.warn(self.call.identity, code, reason, number)
+        if report.rows and not self.made:
+            report.warn(self.call.identity, "made_by_no_row", _MADE_BY_NONE, report.rows)
 
     def _named(self, contents: Iterable[bytes], origins: Sequence[bytes]) -> list[bytes]:
         if not self.call.names_itself:
