@@ -133,6 +133,9 @@ class _Run:
         kinds = CHANGE_KINDS if only_changes else ("all",)
         report.planned = {maker.identity: dict.fromkeys(kinds, 0) for maker in makers}
         self._told: set[str] = set()
+        of_rows = [route for route in self._routes if route.is_of_rows]
+        self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
+        self._made_none = 0
         self._rejects = plan.rejects
         self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
@@ -187,8 +190,8 @@ class _Run:
         origins = self._origins.of(page)
         if self._changes is not None:
             self._changes.read(origins, page)
-        for route in self._routes:
-            places, events = self._events(route, page, origins, first)
+        for route, wanted in zip(self._routes, self._wanted(page, origins, first), strict=True):
+            places, events = self._events(route, wanted, page, origins, first)
             rows, keys = [first + place for place in places], _at(places, origins)
             if self._changes is None:
                 self._report.planned[route.call.identity]["all"] += len(events)
@@ -213,37 +216,37 @@ class _Run:
                 self._told.add(identity)
                 self._plan.on_warning(f"{identity}: so far {number:,} {reason}")
 
+    def _wanted(self, page: Sequence[Row], origins: Sequence[bytes | None], first: int) -> list[Sequence[int]]:
+        """Return for each call the places of the rows that make it, and count the rows that make none."""
+        wanted = [self._places(route, page, origins, first) for route in self._routes]
+        if self._may_make_none:
+            of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
+            self._made_none += len(page) - len(set().union(*of_rows))
+        return wanted
+
+    def _places(self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int) -> Sequence[int]:
+        """Return the places of the rows that make a call; a row of which nobody can tell is refused."""
+        with suppress(Refused):
+            return route.places(page)
+        places: list[int] = []
+        for place, row in enumerate(page):
+            try:
+                places += [place] if route.places([row]) else []
+            except Refused as refused:
+                self._report.calls += 1
+                self._refuse(route.rejection(first + place, refused), origins[place], None)
+        return places
+
     def _events(
-        self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
+        self, route: Route, places: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
-        wants = route.call.wants
-        places = range(len(page)) if wants is None else self._wanted(route, wants, page, origins, first)
+
         self._report.calls += len(places)
         rows, keys = _at(places, page), _at(places, origins)
         with suppress(Refused, ZoneMissing):
             return places, route.encoded(route.messages(rows, keys), keys)
         return self._events_one_by_one(route, places, page, origins, first)
-
-    def _wanted(
-        self,
-        route: Route,
-        wants: Callable[[Row], bool],
-        page: Sequence[Row],
-        origins: Sequence[bytes | None],
-        first: int,
-    ) -> Sequence[int]:
-        """Return the places of the rows that make the call; a row of which nobody can tell is refused."""
-        with suppress(Refused):
-            return [place for place, row in enumerate(page) if wants(row)]
-        places: list[int] = []
-        for place, row in enumerate(page):
-            try:
-                places += [place] if wants(row) else []
-            except Refused as refused:
-                self._report.calls += 1
-                self._refuse(route.rejection(first + place, refused), origins[place], None)
-        return places
 
     def _events_one_by_one(
         self, route: Route, wanted: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
@@ -364,7 +367,9 @@ class _Run:
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
         for route in self._routes:
-            route.oddities.tell(report)
+            route.warn(report)
+        if self._made_none:
+            report.warn("rows", "made_no_call", "rows made no call: the `when` of none fits them", self._made_none)
         for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
             report.warn(identity, "nearly_all_updated", reason, number)
         report.seconds = round(time.monotonic() - report.started, 3)
