@@ -34,7 +34,8 @@ with DAG(
         task_id="orders",
         pool="segment",
         sql_conn_id="warehouse",
-        # The order's number, without the letter before it. `:shard` is SQLite's way; PostgreSQL has `%(shard)s`.
+        # The order's number, without the letter before it. `:shard` is SQLite's way; PostgreSQL
+        # has `%(shard)s`, and wants the other percent sign twice then.
         sql=f"SELECT * FROM orders WHERE CAST(substr(id, 2) AS INTEGER) % {SHARDS} = :shard",  # noqa: S608 - our number
         key="id",
         calls=Track(

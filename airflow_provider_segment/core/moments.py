@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -49,6 +50,9 @@ def read(text: str) -> tuple[dt.datetime, str]:
     :param text: ISO 8601, or nearly so, with its zone or without one.
     :raises ValueError: if it says none.
     """
+    if text[4:5] == text[7:8] == "-" and text[10:11] in ("T", " ") and "." not in text and "," not in text:
+        with suppress(ValueError):  # most texts; the pattern costs more than all else together
+            return dt.datetime.fromisoformat(text), ""
     found = _TEXT.fullmatch(text.strip())
     if found is None:
         raise ValueError

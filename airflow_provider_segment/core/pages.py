@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -21,12 +21,15 @@ class Pages:
     :param pages: lists of rows; a row is a tuple in the order of the columns.
     :param source: where they come from, for the log.
     :param total: how many rows there are, where that is known without counting.
+    :param commit: is called when Segment has acknowledged all that came of them: what reading them changed at the
+        source may stay. It returns why that failed, where nothing is lost by it.
     """
 
     columns: Sequence[str] | None
     pages: Iterable[Sequence[Sequence[Any]]]
     source: str
     total: int | None = None
+    commit: Callable[[], str] = lambda: ""
 
 
 def pages_of(rows: Any, columns: Sequence[str] | None = None, size: int = 2_500) -> Pages:

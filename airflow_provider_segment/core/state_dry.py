@@ -64,7 +64,8 @@ class StateView(State):
         self._has_known = bool(columns_of(connection, tables.known))
         if "meaning" not in columns:
             self._sql = dataclasses.replace(self._sql, meaning="NULL")
-            tables.state = sa.Table(tables.state.name, sa.MetaData(tables.state.schema), autoload_with=connection)
+            state = tables.state
+            tables.state = sa.Table(state.name, sa.MetaData(schema=state.schema), autoload_with=connection)
         sync = tables.sync.c
         query = sa.select(sync.sync_no, sync.layout, sync.generation, sync.write_key, sync.run)
         row = connection.execute(query.where(sync.sync_id == self.sync_id)).one_or_none()
@@ -127,6 +128,7 @@ class DryState:
         table.create(engine)
         self._above = state_sql.words_of(engine, table, reads_only=True)
         self._connection = engine.connect()
+        self._transaction = self._connection.begin()  # of which nobody sees the end
 
     def call(self, identity: str) -> tuple[int, bool]:
         """Return the number of a call, and whether a run that went to its end has seen it; see State."""

@@ -120,9 +120,9 @@ def timestamp(value: Any, zone: dt.tzinfo | None, path: str = "timestamp") -> st
     :raises Refused: if it is neither a date nor a text that says one as ISO 8601.
     :raises ZoneMissing: if it carries no zone, and there is no zone to give it.
     """
-    if type(value) is str and value and moments.is_canonical(value):
-        return value
-    if is_missing(value) or value == "":
+    if isinstance(value, str):
+        return _instant_of_text(value, zone, path) if value else None
+    if is_missing(value):
         return None
     if isinstance(value, dt.datetime):
         return instant(value, zone, path)
@@ -130,8 +130,6 @@ def timestamp(value: Any, zone: dt.tzinfo | None, path: str = "timestamp") -> st
         return instant(dt.datetime(value.year, value.month, value.day), zone, path)  # noqa: DTZ001  instant() knows
     if is_numpy(value):
         return timestamp(from_numpy(value), zone, path)
-    if isinstance(value, str):
-        return _instant_of_text(value, zone, path)
     is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and is_finite(value)
     hint = moments.what_number(value) if is_number else ""
     found = f"found a {_type(value)}{f' {hint}' if hint else '; expected a timestamp or ISO 8601 text'}"
@@ -140,6 +138,8 @@ def timestamp(value: Any, zone: dt.tzinfo | None, path: str = "timestamp") -> st
 
 def _instant_of_text(value: str, zone: dt.tzinfo | None, path: str) -> str:
     """Return a point in time in UTC with all digits of its fraction; Python's own have six."""
+    if moments.is_canonical(value):
+        return str(value)
     try:
         moment, fraction = moments.read(value)
     except ValueError:

@@ -291,6 +291,8 @@ class SegmentHook(BaseHook):
                 Plan(checked, namespace, settled, rejects, state, self._progress(pages.total), self.log.warning),
                 here,
             )
+        if not settled.validate_only:
+            self._commit(pages, report, here)
         if report.reasons and settled.rejects_path is None:
             self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
         self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
@@ -413,6 +415,17 @@ class SegmentHook(BaseHook):
                 if report.accepted:
                     lineage.add_output(self, settings.asset_uri)
         return report
+
+    def _commit(self, rows: Pages, report: Report, here: task.Here) -> None:
+        """Let the source keep what the query changed, now that all is acknowledged and each reject written down."""
+        try:
+            if reason := rows.commit():
+                report.warn("sql", "commit_failed", reason)
+        except SegmentError as error:
+            here.push("report", report.as_dict())
+            error.report = report
+            error.args = (f"{error}. {report.summary()}",)
+            raise
 
     def _state(
         self, options: Options, here: task.Here, sync_id: str | None, calls: Sequence[Call]

@@ -12,6 +12,7 @@ from airflow_provider_segment.core.options import Options, is_template, positive
 from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded
+from airflow_provider_segment.transfers.statements import check_written
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -28,7 +29,8 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
     :param calls: one call or a list, from ``airflow_provider_segment.calls``, or the same as plain dicts; each row
         makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...). Where the DAG
         renders native objects, a Constant without a template stays the text that it is.
-    :param parameters: for the driver (templated).
+    :param parameters: for the driver (templated); with them, one whose placeholder is ``%s`` wants any other percent
+        sign twice.
     :param sql_hook_params: for the SQL hook; ``{"streaming": False}`` reads with a plain cursor instead of a
         server-side one.
     :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
@@ -113,6 +115,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_written(sql)
         self.options = Options(
             key=key,
             nulls=nulls,

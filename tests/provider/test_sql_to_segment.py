@@ -578,7 +578,6 @@ NO_SINGLE_QUERY = {
     "INSERT": "INSERT INTO users VALUES ('new', 'new@example.com') RETURNING id, email",
     "UPDATE": "UPDATE users SET email = 'x' RETURNING id, email",
     "DO": "DO $$ BEGIN INSERT INTO users VALUES ('new', 'x'); END $$",
-    "two statements": "SELECT * FROM users; INSERT INTO users VALUES ('new', 'x')",
     "INSERT after a comment": "-- all of them\n/* SELECT */ INSERT INTO users VALUES ('new', 'x') RETURNING id, email",
     "INSERT in a WITH": "WITH n AS (INSERT INTO users VALUES ('new', 'x') RETURNING id, email) SELECT * FROM n",
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from mariadb_server import mariadb
+from mariadb import connected
 from runs import RunDag, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
@@ -256,7 +256,7 @@ def test_zero_dates_of_mariadb(
     client: str,
 ) -> None:
     """A date of zeros, of which one driver makes a null and one a text, is one bad row; other dates arrive whole."""
-    with mariadb(mariadb_socket, "w") as connection:
+    with connected(mariadb_socket) as connection:
         connection.execute(sa.text("SET sql_mode = ''"))
         connection.execute(
             sa.text("CREATE TABLE users (id INT, day DATE, at DATETIME(6), seen TIMESTAMP NULL, took TIME)")
