@@ -18,6 +18,7 @@ from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.deletions import Seen, check_share
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.fingerprints import Fingerprints, is_same
+from airflow_provider_segment.core.first_run import check_first_run
 from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
 from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.message_ids import Namespace, with_id
@@ -88,6 +89,7 @@ class Changes:
             call.identity: ChangingCall(call, made, columns, options, state, namespace, self._note)
             for call, made in calls
         }
+        check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
         # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
         self._bases = {
             identity: state.bases(call.number) for identity, call in self._calls.items() if self._seen is not None
@@ -199,6 +201,7 @@ class ChangingCall:
     :param state: of the sync.
     :param namespace: of the message ids.
     :param on_moved: is told the numbers of keys that live on under another.
+    :ivar is_first: whether no run that went to its end has seen it.
     :ivar known: rows so far whose key the state knew.
     :ivar updated: those of them that are sent, since they have changed.
     """
@@ -220,7 +223,8 @@ class ChangingCall:
         self._state = state
         self._ids = namespace.maker(call.identity)
         self._kinds = call.kinds
-        self.is_baseline = options.first_run == "baseline" and not seen
+        self.is_first = not seen
+        self.is_baseline = options.first_run == "baseline" and self.is_first
         self._fingerprints = Fingerprints(
             made.from_columns, omits_nulls=options.omit_nulls, has_own_ids=made.names_itself
         )

@@ -11,7 +11,7 @@ from airflow_provider_segment.core.errors import SettingError
 
 NULLS = ("send", "omit")
 SYNC_MODES = ("all", "changes")
-FIRST_RUNS = ("send", "baseline")
+FIRST_RUNS = ("send", "baseline", "fail")
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Options:
     :param state_conn_id: with "changes": the connection where it is remembered what Segment last accepted ...
     :param state_schema: ... in this schema of it ...
     :param state_path: ... or a SQLite file on a local disk; one of the two is needed.
-    :param first_run: with "changes", for each call when it is first seen: "send" (default), or "baseline", which
-        remembers the rows and sends nothing.
-    :param max_deleted: with "changes": the share of the known keys that one run may delete; default 0.5.
+    :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
+        the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
+    :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
+        and of those known when a run last ended whole; default 0.5.
     :param min_rows: fewer rows than these stop the run before anything is sent or deleted; default 0. So many rows are
         held in memory first, where the source does not tell how many there are.
     :param validate_only: read, map, validate and compare every row, and send and remember nothing.

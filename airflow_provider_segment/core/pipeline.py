@@ -297,8 +297,7 @@ class _Run:
     def _count(self, outcome: Outcome) -> None:
         report, batch = self._report, outcome.batch
         accepted = outcome.count()
-        is_first = not report.accepted and (self._plan.state is None or self._plan.state.run == 1)
-        if len(outcome.rejected) == len(batch) > 1 and is_first and outcome.error is None:
+        if len(outcome.rejected) == len(batch) > 1 and outcome.error is None and self._is_first():
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
         report.accepted += accepted
         report.batches += accepted > 0
@@ -314,6 +313,14 @@ class _Run:
         if self._changes is not None:
             accepted_marks = [mark for part in outcome.accepted for mark in batch.marks[part.start : part.stop]]
             self._remember(self._changes, accepted_marks, batch.marks)
+
+    def _is_first(self) -> bool:
+        """Tell whether nothing was accepted yet, as far as is known."""
+        state = self._plan.state
+        try:
+            return not self._report.accepted and not (state is not None and state.has_accepted())
+        except StateError:
+            return False
 
     def _remember(self, changes: Changes, accepted: Sequence[Mark], marks: Sequence[Mark]) -> None:
         """Save what was accepted, now that it is acknowledged, and count it by the kind of the change."""

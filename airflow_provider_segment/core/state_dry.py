@@ -25,12 +25,24 @@ class StateView(State):
     :param sync_id: whose state it is.
     :param write_key: the fingerprint of the source's key.
     :param schema: of the database.
+    :param place: as for State.
     :raises SettingError: if the state belongs to another write key or layout.
     :raises StateError: if the database fails.
     """
 
-    def __init__(self, engine: sa.engine.Engine, sync_id: str, write_key: str, *, schema: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: sa.engine.Engine,
+        sync_id: str,
+        write_key: str,
+        *,
+        schema: str | None = None,
+        place: str = "its database",
+    ) -> None:
         self.sync_id = sync_id
+        self.place = place
+        self.is_file = engine.dialect.name == "sqlite"
+        self.is_new = True
         self.generation, self.run, self.is_recovering = uuid.uuid4().hex, 1, False
         self._tables = Tables(schema)
         self._sql = state_sql.words_of(engine, self._tables.state, reads_only=True)
@@ -59,6 +71,7 @@ class StateView(State):
         row = connection.execute(query.where(sync.sync_id == self.sync_id)).one_or_none()
         if row is not None:
             check_owner(self.sync_id, row, write_key)
+            self.is_new = False
             self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
 
     def call(self, identity: str) -> tuple[int, bool]:
@@ -105,6 +118,7 @@ class DryState:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.place, self.is_file, self.is_new = state.place, state.is_file, state.is_new
         self.sync_id, self.generation = state.sync_id, state.generation
         self.run, self.is_recovering = state.run, state.is_recovering
         self._calls: dict[str, int] = {}

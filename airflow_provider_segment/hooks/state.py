@@ -52,11 +52,11 @@ def open_state(
     :raises StateError: if the database fails.
     """
     engine = _file(path) if path is not None else _database(conn_id or "")
-    in_schema = f", schema {schema!r}" if schema else ""
-    place = f"the file {Path(path).absolute()}" if path is not None else f"the connection {conn_id!r}{in_schema}"
     key = write_key and fingerprint(write_key)
     try:
-        with State(engine, sync_id, key, holder, mode=mode, deletes=deletes, schema=schema, place=place) as state:
+        with State(
+            engine, sync_id, key, holder, mode=mode, deletes=deletes, schema=schema, place=_place(conn_id, schema, path)
+        ) as state:
             yield state
     finally:
         engine.dispose()
@@ -80,10 +80,19 @@ def view_state(
     if engine.dialect.name == "sqlite" and engine.url.database:  # to connect would make the file
         engine = _file_to_read(engine.url.database)
     try:
-        with closing(StateView(engine, sync_id, fingerprint(write_key), schema=schema)) as view:
+        with closing(
+            StateView(engine, sync_id, fingerprint(write_key), schema=schema, place=_place(conn_id, schema, path))
+        ) as view:
             yield view
     finally:
         engine.dispose()
+
+
+def _place(conn_id: str | None, schema: str | None, path: str | None) -> str:
+    """Return what the log and errors call the state's database."""
+    if path is not None:
+        return f"the file {Path(path).absolute()}"
+    return f"the connection {conn_id!r}{f', schema {schema!r}' if schema else ''}"
 
 
 def _file_to_read(path: str) -> sa.engine.Engine:

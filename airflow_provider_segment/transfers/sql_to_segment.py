@@ -46,9 +46,10 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         what Segment last accepted ...
     :param state_schema: ... in this schema of it ...
     :param state_path: ... or a SQLite file on a local disk; one of the two is needed (templated).
-    :param first_run: with "changes", for each call when it is first seen: "send" (default), or "baseline", which
-        remembers the rows and sends nothing.
-    :param max_deleted: with "changes": the share of the known keys that one run may delete; default 0.5.
+    :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
+        the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
+    :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
+        and of those known when a run last ended whole; default 0.5.
     :param nulls: nulls in traits and properties: "send" (default) or "omit"; nulls elsewhere are left out.
     :param timezone: the zone of timestamps that carry none, such as "UTC"; without it the first such stops the task.
     :param max_rejected: how many calls may be invalid or rejected before the task fails: a count, or below 1 a share
