@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from airflow_provider_segment.core.errors import DeletionError, Refused, Setting
 from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
 from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.seen import Seen
 from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GONE, Entry, Known, State
 
 PAGE = 2_500
@@ -303,24 +303,6 @@ class ChangingCall:
             return values.to_json(value, self._zone)
         except (Refused, SettingError):
             return str(value).encode("utf-8", "backslashreplace").decode()
-
-
-class Seen:
-    """The keys that a query has returned, on disk where they are many."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # a file of its own that is gone with the connection
-        self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY)")
-        self._database.execute("BEGIN")
-
-    def add(self, keys: Sequence[int]) -> None:
-        """Remember keys."""
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in sorted(keys)])
-
-    def missing(self, keys: Sequence[int]) -> set[int]:
-        """Return those of some keys that were not seen."""
-        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT key FROM seen)"
-        return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
 
 
 def numbers_of(keys: Sequence[bytes]) -> list[int]:

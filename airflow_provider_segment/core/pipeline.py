@@ -8,11 +8,12 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 4. encode    the bytes that are measured and sent            route, batching.encoder
 5. compare   with sync_mode="changes": is it due at all?     changes, state
 6. name      the id that a later try will repeat             route, message_ids.MessageIds
+             and skip what an earlier try had acknowledged   resume
 7. cut       batches, by bytes and by count                  batching.Batcher
 8. show      the first messages, for a reader who asks       preview
 9. deliver   a batch is posted, again where that may help    delivery, retries, transport
 10. settle   acknowledged, refused, not sent: all counted,   report, rejects
-             and what was accepted is remembered             changes, state
+             and what was accepted is remembered             changes, state; resume
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -50,6 +52,7 @@ from airflow_provider_segment.core.values import ZoneMissing
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes import Changes
+    from airflow_provider_segment.core.resume import Resume
     from airflow_provider_segment.core.state import State
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
@@ -65,6 +68,7 @@ class Plan:
     :param options: how rows become calls.
     :param rejects: where refused calls are written.
     :param state: what Segment last accepted, where only changes are sent.
+    :param resume: what earlier tries of the run had acknowledged, where all is sent and this is known.
     :param on_progress: is called with the report after each page.
     """
 
@@ -73,6 +77,7 @@ class Plan:
     options: Options = field(default_factory=Options)
     rejects: Rejects = field(default_factory=NoRejects)
     state: State | None = None
+    resume: Resume | None = None
     on_progress: Callable[[Report], None] = lambda _: None
 
 
@@ -122,6 +127,7 @@ class _Run:
         only_changes = plan.state is not None
         self._routes = [Route(maker, plan.namespace, options, only_changes=only_changes) for maker in makers]
         self._rejects = plan.rejects
+        self._resume = plan.resume
         self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
@@ -129,6 +135,7 @@ class _Run:
 
     def send(self, pages: Iterable[Sequence[Row]]) -> None:
         for page in pages:
+            self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
                 self._post(batch)
             self._plan.on_progress(self._report)
@@ -158,8 +165,13 @@ class _Run:
             self._changes.read(origins)
         for route in self._routes:
             places, events = self._events(route, page, origins, first)
-            rows, keys = [first + place for place in places], _at(places, origins)
+            rows: Sequence[int] = [first + place for place in places]
+            keys = _at(places, origins)
             if self._changes is None:
+                if self._resume is not None and self._resume.known:
+                    left = self._resume.due(events)
+                    self._report.unchanged += len(events) - len(left)
+                    rows, events, keys = (_at(left, values) for values in (rows, events, keys))
                 yield from self._batcher.add(route.call.identity, rows, events, keys if self._has_key else None)
             else:
                 refuse = partial(self._refuse_change, identity=route.call.identity)
@@ -225,6 +237,7 @@ class _Run:
         report, batch = self._report, outcome.batch
         accepted = outcome.count()
         is_first = not report.accepted and (self._plan.state is None or self._plan.state.run == 1)
+        is_first = is_first and not (self._resume is not None and self._resume.known)
         if len(outcome.rejected) == len(batch) > 1 and is_first and outcome.error is None:
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
         report.accepted += accepted
@@ -238,6 +251,9 @@ class _Run:
             reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             self._refuse(rejection, batch.keys[place], batch.events[place])
+        if self._resume is not None and accepted:
+            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
+            self._resume.accepted(chain.from_iterable(parts))
         if self._changes is not None:
             self._remember(self._changes, outcome)
 

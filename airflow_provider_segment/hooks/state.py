@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_provider_segment.core.changes import numbers_of
 from airflow_provider_segment.core.errors import SettingError, StateError
 from airflow_provider_segment.core.message_ids import Origins, fingerprint
+from airflow_provider_segment.core.resume_database import DatabaseMemory
 from airflow_provider_segment.core.state import State
 
 # Airflow's types of connections, by their hooks; others are refused by name.
@@ -44,6 +45,24 @@ def open_state(
             state.close()
     finally:
         engine.dispose()
+
+
+def open_memory(run: int, *, conn_id: str | None, schema: str | None, path: str | None) -> DatabaseMemory:
+    """Return what earlier tries of a run had acknowledged, with ``sync_mode="all"``; the caller closes it.
+
+    :param run: names it.
+    :param conn_id: as for open_state(); so are ``schema`` and ``path``.
+    :param schema: of the connection.
+    :param path: of a SQLite file.
+    :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
+    :raises StateError: if the database fails.
+    """
+    engine = _file(path) if path is not None else _database(conn_id or "")
+    try:
+        return DatabaseMemory(engine, run, schema=schema)
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def _file(path: str) -> sa.engine.Engine:
