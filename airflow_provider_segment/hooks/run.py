@@ -58,15 +58,15 @@ def deliver(rows: Pages, plan: Plan, delivery: Delivery, report: Report, here: H
     :param here: the task that it is done in.
     :param log: is told of an early end.
     """
-    try:
-        with sigterm.stops(here, delivery.stop):
+    with sigterm.stops(delivery.stop):
+        try:
             sync(replace(rows, pages=sigterm.waited(rows.pages)), plan, delivery, report)
-    except BaseException as error:
-        if report.rows:
-            log.warning("The run ended early: %s", report.summary())
-        vars(error)["report"] = report  # also on errors of others: callbacks tell what had happened
-        here.leave(report)
-        raise
+        except BaseException as error:
+            if report.rows:
+                log.warning("The run ended early: %s", report.summary())
+            vars(error)["report"] = report  # also on errors of others: callbacks tell what had happened
+            here.leave(report)
+            raise
 
 
 def log_start(log: Any, rows: Pages, calls: Sequence[Call], sync_mode: str, settings: Settings) -> None:

@@ -245,6 +245,7 @@ class SegmentHook(BaseHook):
         here = task.current(context)
         report = self.report = Report()
         with task.leaves_report(here, lambda: report):
+            sigterm.watch(here)
             named = here.with_ids(messages, self.write_key)
             pages = Pages(["message"], ([(message,)] for message in named), "messages")
             return self._run(pages, Plan(None, here.namespace(self.write_key)), here, report)
@@ -278,6 +279,7 @@ class SegmentHook(BaseHook):
         here = task.current(context)
         report = self.report = Report()
         with task.leaves_report(here, lambda: report), ExitStack() as stack:
+            sigterm.watch(here)
             settled = Options(**options)
             checked = run.checked(calls, settled)
             with sigterm.waits():  # an iterable has its first page read to tell its columns

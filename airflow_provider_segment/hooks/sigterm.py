@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_segment.core.delivery import STOPPED
 from airflow_provider_segment.core.errors import NotSentError
+from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.hooks.task import Here
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class _Sigterm:
     def __init__(self) -> None:
         self._try: object = None
         self._ended: object = None
+        self._is_reported = False
         self._stops: set[Callable[[], None]] = set()
         self._is_waiting = False
         self._installed: Callable[..., None] | None = None
@@ -48,12 +50,19 @@ class _Sigterm:
             return
         self._try = (here.ids, here.try_number)
         if self._try == self._ended:
-            raise NotSentError("the task was told to end (SIGTERM); it sends nothing more")
+            raise self._refusal()
         if threading.current_thread() is threading.main_thread():  # Python lets no other thread set handlers
             before = signal.getsignal(signal.SIGTERM)
             if callable(before) and before is not self._installed:
                 self._installed = self._before(before)
                 signal.signal(signal.SIGTERM, self._installed)
+
+    def _refusal(self) -> NotSentError:
+        """Return what a task gets that tries to go on; the report of what was stopped stands, and is not replaced."""
+        error = NotSentError("the task was told to end (SIGTERM); it sends nothing more")
+        error.report = Report() if self._is_reported else None
+        self._is_reported = True
+        return error
 
     def _before(self, other: Callable[..., Any]) -> Callable[..., None]:
         """Return a handler that stops what is being sent and then does what another one does."""
@@ -62,7 +71,7 @@ class _Sigterm:
         def handle(number: int, frame: Any) -> None:
             is_ours = os.getpid() == pid  # a process that the task has forked has the handler too
             if is_ours:
-                self._ended = self._try
+                self._ended, self._is_reported = self._try, False
                 for stop in tuple(self._stops):
                     stop()
             other(number, frame)
@@ -73,17 +82,17 @@ class _Sigterm:
         return handle
 
     @contextmanager
-    def stops(self, here: Here, stop: Callable[[], None]) -> Iterator[None]:
+    def stops(self, stop: Callable[[], None]) -> Iterator[None]:
         """Stop a delivery when the signal comes.
 
-        :param here: the task that it belongs to.
         :param stop: is called by the signal's handler.
-        :raises NotSentError: if the signal has come before.
         """
-        self.watch(here)
         self._stops.add(stop)
         try:
             yield
+        except BaseException:
+            self._is_reported = True  # by the run that ended so
+            raise
         finally:
             self._stops.discard(stop)
 
