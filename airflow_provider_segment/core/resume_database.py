@@ -94,6 +94,9 @@ class DatabaseMemory:
     def add(self, numbers: bytes) -> None:
         """Write what was acknowledged, in a transaction of its own; where that fails, with the next batch."""
         self._pending.append(numbers)
+        self._write()
+
+    def _write(self) -> None:
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
@@ -121,7 +124,9 @@ class DatabaseMemory:
             log.warning("What was noted for a retry could not be removed (%s)", _kind(error))
 
     def close(self) -> None:
-        """Close the connections."""
+        """Write what a time-out, or an outage, has left, and close the connections."""
+        if self._pending:
+            self._write()
         self._disconnect()
         self._engine.dispose()
 

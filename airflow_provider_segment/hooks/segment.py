@@ -278,7 +278,7 @@ class SegmentHook(BaseHook):
         """
         here = task.current(context)
         report = self.report = Report()
-        with task.leaves_report(here, lambda: report), ExitStack() as stack:
+        with task.leaves_report(here, lambda: report), ExitStack() as outer:
             sigterm.watch(here)
             settled = Options(**options)
             checked = run.checked(calls, settled)
@@ -286,18 +286,21 @@ class SegmentHook(BaseHook):
                 pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
             run.log_start(self.log, pages, checked, settled.sync_mode, self.settings)
             named = self._named(here, sync_id, run_id, checked)
-            resume = stack.enter_context(tries.resuming(here, settled, named, report, self.log))
-            state = stack.enter_context(self._state(settled, here, sync_id)) if settled.sync_mode == "changes" else None
-            rejects = stack.enter_context(closing(run.open_rejects(settled.rejects_path, here)))
-            if settled.preview_path is not None:
-                settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
-            namespace = here.namespace(self.write_key, sync_id, run_id)
-            said = run.progress(self.log, pages.total, PROGRESS_SECONDS)
-            plan = Plan(checked, namespace, settled, rejects, state, resume, said)
-            self._run(pages, plan, here, report)
-        run.log_end(self.log, report, settled)
-        if here.try_number > 1:
-            here.leave(report)  # so that none of a try before stands beside what this one returns
+            resume = outer.enter_context(tries.resuming(here, settled, named, report, self.log))
+            with ExitStack() as stack:
+                state = None
+                if settled.sync_mode == "changes":
+                    with sigterm.waits():
+                        state = stack.enter_context(self._state(settled, here, sync_id))
+                rejects = stack.enter_context(closing(run.open_rejects(settled.rejects_path, here)))
+                if settled.preview_path is not None:
+                    settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
+                namespace = here.namespace(self.write_key, sync_id, run_id)
+                said = run.progress(self.log, pages.total, PROGRESS_SECONDS)
+                self._run(pages, Plan(checked, namespace, settled, rejects, state, resume, said), here, report)
+            run.log_end(self.log, report, settled)
+            if here.try_number > 1:
+                here.leave(report)  # so that none of a try before stands beside what this one returns
         return report
 
     @task.in_airflows_terms()

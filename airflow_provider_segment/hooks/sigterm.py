@@ -88,6 +88,8 @@ class _Sigterm:
         :param stop: is called by the signal's handler.
         """
         self._stops.add(stop)
+        if self._try is not None and self._try == self._ended:
+            stop()  # it has come since the task was asked to listen
         try:
             yield
         except BaseException:
@@ -98,7 +100,7 @@ class _Sigterm:
 
     @contextmanager
     def waits(self) -> Iterator[None]:
-        """Wait for rows, which may take longer than the signal leaves time for; nothing of ours is half done then.
+        """Wait for rows, or a lease, which may take longer than the signal leaves time for.
 
         :raises NotSentError: when the signal comes.
         """

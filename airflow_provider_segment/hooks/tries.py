@@ -103,10 +103,10 @@ class StoreMemory:
         self._pending.clear()
         self._is_saved = True
         try:
-            for number in range(last):
-                self._store.delete(self._part(number))
             if accepted:
                 self._store.set(self._key, {"accepted": accepted})
+            for number in range(last):
+                self._store.delete(self._part(number))
         except Exception as error:  # noqa: BLE001  what stays is ignored by other runs
             _log_failure("removed", error)
 
