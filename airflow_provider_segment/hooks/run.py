@@ -58,7 +58,7 @@ def deliver(rows: Pages, plan: Plan, delivery: Delivery, report: Report, here: H
     :param here: the task that it is done in.
     :param log: is told of an early end.
     """
-    with sigterm.stops(delivery.stop):
+    with sigterm.stops(here, delivery.stop):
         try:
             sync(replace(rows, pages=sigterm.waited(rows.pages)), plan, delivery, report)
         except BaseException as error:

@@ -82,13 +82,17 @@ class _Sigterm:
         return handle
 
     @contextmanager
-    def stops(self, stop: Callable[[], None]) -> Iterator[None]:
+    def stops(self, here: Here, stop: Callable[[], None]) -> Iterator[None]:
         """Stop a delivery when the signal comes.
 
+        :param here: the task that is being watched; what is sent outside of it, as by its callbacks, goes on.
         :param stop: is called by the signal's handler.
         """
+        if not here.is_task:
+            yield
+            return
         self._stops.add(stop)
-        if self._try is not None and self._try == self._ended:
+        if self._ended == (here.ids, here.try_number):
             stop()  # it has come since the task was asked to listen
         try:
             yield

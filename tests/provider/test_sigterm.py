@@ -26,6 +26,7 @@ from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.hooks import sigterm
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.task import Here
+from airflow_provider_segment.notifications.segment import SegmentNotifier
 from airflow_provider_segment.operators.segment import SegmentIdentifyOperator
 from airflow_provider_segment.testing import SegmentServer
 
@@ -100,7 +101,7 @@ def be_the_run(environment: dict[str, str], dag_id: str, kind: str) -> None:
         if kind == "rows":
             SegmentIdentifyOperator(task_id="work", rows=list(users()), call=Identify(user_id="id"))
         else:
-            task(task_id="work")(TASKS[kind])()
+            task(task_id="work", on_failure_callback=SegmentNotifier(event="Failed", user_id="airflow"))(TASKS[kind])()
     runs.run(dag)
 
 
@@ -131,13 +132,15 @@ def test_a_task_that_is_told_to_end_sends_nothing_more(segment: SegmentServer, k
         child.join(60)
     assert took < SECONDS_TO_END, "it was killed"
     in_flight = IN_FLIGHT * (1 if kind in ("one_by_one", "reads_for_long_before_the_first") else BATCH)
-    assert len(segment.messages) - before <= in_flight
+    assert len(segment.messages) - before <= in_flight + 1
     xcoms = left(f"told_to_end_{kind}")
     assert "return_value" not in xcoms
     report = xcoms["report"]
     assert report["calls"] == sum(report[name] for name in COUNTS)
+    news = [message for message in segment.messages if message.get("event") == "Failed"]
+    assert len(news) == (kind != "rows")  # a callback tells of the end all the same
     if kind not in ("one_by_one", "reads_for_long_before_the_first"):  # of many runs it is the last one's
-        assert report["accepted"] == len(segment.messages) > 0
+        assert report["accepted"] == len(segment.messages) - len(news) > 0
 
 
 def a_task() -> Here:
