@@ -8,11 +8,12 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 4. encode    the bytes that are measured and sent            route, batching.encoder
 5. compare   with sync_mode="changes": is it due at all?     changes, state
 6. name      the id that a later try will repeat             route, message_ids.MessageIds
+             and skip what an earlier try had acknowledged   resume
 7. cut       batches, by bytes and by count                  batching.Batcher
 8. show      the first messages, for a reader who asks       preview
 9. deliver   a batch is posted, again where that may help    delivery, retries, transport
 10. settle   acknowledged, refused, not sent: all counted,   report, rejects
-             and what was accepted is remembered             changes, state
+             and what was accepted is remembered             changes, state; resume
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -55,6 +57,7 @@ from airflow_provider_segment.core.values import ZoneMissing
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes import Changes, Due, Mark
+    from airflow_provider_segment.core.resume import Resume
     from airflow_provider_segment.core.state import State
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
@@ -70,6 +73,7 @@ class Plan:
     :param options: how rows become calls.
     :param rejects: where refused calls are written.
     :param state: what Segment last accepted, where only changes are sent.
+    :param resume: what earlier tries of the run had acknowledged, where all is sent and this is known.
     :param on_progress: is called with the report after each page.
     :param on_warning: is called at once with what should be known before the run ends.
     """
@@ -79,6 +83,7 @@ class Plan:
     options: Options = field(default_factory=Options)
     rejects: Rejects = field(default_factory=NoRejects)
     state: State | None = None
+    resume: Resume | None = None
     on_progress: Callable[[Report], None] = lambda _: None
     on_warning: Callable[[str], None] = lambda _: None
 
@@ -137,6 +142,7 @@ class _Run:
         self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
         self._made_none = 0
         self._rejects = plan.rejects
+        self._resume = plan.resume
         self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
@@ -144,6 +150,7 @@ class _Run:
 
     def send(self, rows: Pages) -> None:
         for page in self._enough(rows):
+            self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
                 self._post(batch)
             self._warn_early()
@@ -192,8 +199,13 @@ class _Run:
             self._changes.read(origins, page)
         for route, wanted in zip(self._routes, self._wanted(page, origins, first), strict=True):
             places, events = self._events(route, wanted, page, origins, first)
-            rows, keys = [first + place for place in places], _at(places, origins)
+            rows: Sequence[int] = [first + place for place in places]
+            keys = _at(places, origins)
             if self._changes is None:
+                if self._resume is not None and self._resume.known:
+                    left = self._resume.due(events)
+                    self._report.unchanged += len(events) - len(left)
+                    rows, events, keys = (_at(left, values) for values in (rows, events, keys))
                 self._report.planned[route.call.identity]["all"] += len(events)
                 yield from self._batcher.add(route.call.identity, rows, events, keys if self._has_key else None)
             else:
@@ -310,15 +322,20 @@ class _Run:
             reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             self._refuse(rejection, batch.keys[place], batch.events[place])
+        if self._resume is not None and accepted:
+            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
+            self._resume.accepted(chain.from_iterable(parts))
         if self._changes is not None:
             accepted_marks = [mark for part in outcome.accepted for mark in batch.marks[part.start : part.stop]]
             self._remember(self._changes, accepted_marks, batch.marks)
 
     def _is_first(self) -> bool:
         """Tell whether nothing was accepted yet, as far as is known."""
-        state = self._plan.state
+        state, resume = self._plan.state, self._resume
+        if self._report.accepted or (resume is not None and resume.known):
+            return False
         try:
-            return not self._report.accepted and not (state is not None and state.has_accepted())
+            return not (state is not None and state.has_accepted())
         except StateError:
             return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -164,23 +165,29 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
 
         :param context: of the task.
         """
+        from airflow_provider_segment.hooks import sigterm
         from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
-        from airflow_provider_segment.hooks.task import in_airflows_terms, own_name
+        from airflow_provider_segment.hooks.task import current, in_airflows_terms, leaves_report, own_name
         from airflow_provider_segment.transfers.query import open_query
 
-        with in_airflows_terms():
+        here, hook = current(context), SegmentHook(self.segment_conn_id)
+        self._hook = hook
+        with in_airflows_terms(), leaves_report(here, lambda: hook.report):
             is_dry = yes_or_no("validate_only", self.validate_only)
-            hook = self._hook = SegmentHook(self.segment_conn_id)
             hook.get_conn()  # a bad connection fails before the query runs
             hook.push_debugger_url(context)
-            with open_query(
+            sigterm.watch(here)
+            query = open_query(
                 self.sql_conn_id,
                 self.sql,
                 self.parameters,
                 hook_params=self.sql_hook_params,
                 fetch_size=self.fetch_size,
-            ) as rows:
+            )
+            with ExitStack() as stack:
+                with sigterm.waits():
+                    rows = stack.enter_context(query)
                 sync_id = self.sync_id or own_name(self, context, self.options.sync_mode)
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
                 options = asdict(self.options) | rendered | {"validate_only": is_dry}
