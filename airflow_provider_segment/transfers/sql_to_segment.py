@@ -160,11 +160,14 @@ class SqlToSegmentOperator(BaseOperator):
         from airflow_provider_segment.hooks.segment import SegmentHook
         from airflow_provider_segment.hooks.task import in_airflows_terms, own_name
         from airflow_provider_segment.transfers.query import open_query
+        from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
 
         with in_airflows_terms():
             hook = self._hook = SegmentHook(self.segment_conn_id)
             hook.get_conn()  # a bad connection fails before the query runs
             hook.push_debugger_url(context)
+            if self.options.sync_mode == "all" and not self.options.validate_only:
+                warn_if_repeated(self, context)
             with open_query(
                 self.sql_conn_id,
                 self.sql,
