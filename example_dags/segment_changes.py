@@ -17,7 +17,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow import DAG
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator

@@ -17,11 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow import DAG
+from airflow.models import Param
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.operators.segment import SegmentIdentifyOperator
+
+try:
+    from airflow.sdk import task
+except ImportError:  # Airflow 2
+    from airflow.decorators import task  # type: ignore[attr-defined, no-redef]
 
 STATE = str(Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "segment_state.db")
 COLUMNS = ["customer_id", "orders", "spent", "last_order_at"]

@@ -6,7 +6,8 @@ user, and the fields of all three operators are templates.
 
 from datetime import UTC, datetime
 
-from airflow.providers.common.compat.sdk import DAG, Param
+from airflow import DAG
+from airflow.models import Param
 
 from airflow_provider_segment.operators.segment import (
     SegmentGroupOperator,

@@ -18,7 +18,8 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from airflow.providers.common.compat.sdk import DAG, Param
+from airflow import DAG
+from airflow.models import Param
 
 from airflow_provider_segment.calls import Constant, Group, Identify, Track
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator

@@ -34,7 +34,7 @@ class Options:
     :param max_deleted: with "changes": the share of the known keys that one run may delete; default 0.5.
     :param min_rows: fewer rows than these stop the run before anything is sent or deleted; default 0. So many rows are
         held in memory first, where the source does not tell how many there are.
-    :param validate_only: read, map and validate every row, and send nothing.
+    :param validate_only: read, map, validate and compare every row, and send and remember nothing.
     :param rejects_path: a file for the refused calls as JSON lines, local or in an object storage.
     :param preview_path: a local file for the first 100 messages as JSON lines; they are personal data.
     :raises SettingError: if one of them is not what it should be.
@@ -117,6 +117,29 @@ def positive(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SettingError(f"{name}: expected a whole number above 0, found {value!r}")
     return value
+
+
+def is_template(value: object) -> bool:
+    """Tell whether a setting is a text that Jinja will make something else of.
+
+    :param value: of the setting.
+    """
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def yes_or_no(name: str, value: object) -> bool:
+    """Return a setting that is True or False, or the text that Jinja makes of one; nothing at all is False.
+
+    :param name: of the setting.
+    :param value: what was found.
+    :raises SettingError: if it is anything else.
+    """
+    said = value.strip().lower() if isinstance(value, str) else value
+    if said is True or said == "true":
+        return True
+    if said is False or said is None or said in ("false", "none", ""):
+        return False
+    raise SettingError(f"{name}: expected True or False, found {value!r}")
 
 
 def _check_max_rejected(value: object) -> None:

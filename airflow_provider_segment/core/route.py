@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from airflow_provider_segment.core import batching
 from airflow_provider_segment.core.errors import Refused, SettingError
-from airflow_provider_segment.core.mapping import CompiledCall, Row, WrittenMessages
+from airflow_provider_segment.core.mapping import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, with_id
-from airflow_provider_segment.core.messages import Message, is_wide
+from airflow_provider_segment.core.messages import Message
+from airflow_provider_segment.core.oddities import Oddities
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.report import Rejection
 from airflow_provider_segment.core.values import ZoneMissing
 
@@ -27,7 +29,7 @@ class Route:
         self, call: CompiledCall | WrittenMessages, namespace: Namespace, options: Options, *, only_changes: bool
     ) -> None:
         self.call = call
-        self.wide = 0
+        self.oddities = Oddities(call)
         self._is_named_later = only_changes
         self._encode = batching.encoder(options.zone, with_id=call.names_itself, in_order=only_changes)
         self._ids = namespace.maker(call.identity)
@@ -52,8 +54,7 @@ class Route:
         """
         contents = map(self._encode, messages)
         events = [b"%b" % content for content in contents] if self._is_named_later else self._named(contents, origins)
-        if self.call.may_be_wide:
-            self.wide += sum(map(is_wide, messages))
+        self.oddities.look(messages)
         return events
 
     def _named(self, contents: Iterable[bytes], origins: Sequence[bytes]) -> list[bytes]:
@@ -68,8 +69,11 @@ class Route:
         :param row: its number.
         :param refused: why.
         """
-        column = self.call.column(refused.field)
-        reason = f"column {column}: {refused.reason}" if column else refused.reason
+        reason = refused.told(self.call.column(refused.field))
+        if isinstance(refused, batching.TooLarge):
+            largest = self.call.mapped([*refused.sizes][-1])
+            if largest in refused.sizes:
+                reason += f"; the largest field is {largest}, of {refused.sizes[largest]:,} bytes"
         return Rejection(row, self.call.identity, "mapping", self.call.mapped(refused.field), refused.code, reason)
 
     def stopped_by(self, row: int, error: ZoneMissing) -> SettingError:

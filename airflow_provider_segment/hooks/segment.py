@@ -9,10 +9,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
-
 from airflow_provider_segment import __version__
 from airflow_provider_segment.calls import Call, as_calls, check_changes
+from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_segment.core.api_call import api_call
 from airflow_provider_segment.core.delivery import Delivery, Pace
 from airflow_provider_segment.core.errors import SegmentError, SettingError
@@ -32,8 +31,7 @@ from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_s
 from airflow_provider_segment.links import segment as links
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_segment.compat import Context
     from airflow_provider_segment.core.state import State
 
 PROGRESS_SECONDS = 5.0
@@ -262,7 +260,8 @@ class SegmentHook(BaseHook):
     ) -> Report:
         """Send rows as calls: what SqlToSegmentOperator does, for ``@task`` functions.
 
-        :param rows: any iterable of dicts; with ``columns``, of tuples.
+        :param rows: any iterable of dicts or of rows that know their names; with ``columns``, of tuples; or a DataFrame
+            of pandas or polars, or a table of Arrow. NaN in them is null.
         :param calls: each row makes each of them.
         :param columns: the names of the columns, where the rows are tuples.
         :param sync_id: namespaces the message ids; default ``<dag_id>.<task_id>``.
@@ -281,17 +280,24 @@ class SegmentHook(BaseHook):
         namespace = here.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
         self._log_start(pages, checked, settled.sync_mode)
         with ExitStack() as stack:
-            state = stack.enter_context(self._state(settled, here, sync_id)) if settled.sync_mode == "changes" else None
+            is_remembered = settled.sync_mode == "changes"
+            state = stack.enter_context(self._state(settled, here, sync_id, checked)) if is_remembered else None
             rejects = stack.enter_context(closing(_open_rejects(settled.rejects_path, here)))
             if settled.preview_path is not None:
                 settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
             stack.enter_context(windows.explained(context))
             report = self._run(
-                pages, Plan(checked, namespace, settled, rejects, state, self._progress(pages.total)), here
+                pages,
+                Plan(checked, namespace, settled, rejects, state, self._progress(pages.total), self.log.warning),
+                here,
             )
+        if not settled.validate_only:
+            self._commit(pages, report, here)
         if report.reasons and settled.rejects_path is None:
             self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
         self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
+        if settled.validate_only:
+            self.log.info("It would send %s", report.plan())
         if not report.rows:
             self.log.warning("No rows came from %s%s", pages.source, windows.hint(context))
         for name, number in report.warnings.items():
@@ -396,7 +402,7 @@ class SegmentHook(BaseHook):
         settings = self.settings
         report = self.report = Report()
         policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second)
-        with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight) as delivery:
+        with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight, settings.success) as delivery:
             self._stop = delivery.stop
             try:
                 sync(rows, plan, delivery, report)
@@ -410,11 +416,31 @@ class SegmentHook(BaseHook):
                     lineage.add_output(self, settings.asset_uri)
         return report
 
-    def _state(self, options: Options, here: task.Here, sync_id: str | None) -> AbstractContextManager[State]:
-        from airflow_provider_segment.hooks.state import open_state  # it brings SQLAlchemy
+    def _commit(self, rows: Pages, report: Report, here: task.Here) -> None:
+        """Let the source keep what the query changed, now that all is acknowledged and each reject written down."""
+        try:
+            if reason := rows.commit():
+                report.warn("sql", "commit_failed", reason)
+        except SegmentError as error:
+            here.push("report", report.as_dict())
+            error.report = report
+            error.args = (f"{error}. {report.summary()}",)
+            raise
 
-        where = {"conn_id": options.state_conn_id, "schema": options.state_schema, "path": options.state_path}
-        return open_state(sync_id or here.name, self.write_key, here.holder, **where)
+    def _state(
+        self, options: Options, here: task.Here, sync_id: str | None, calls: Sequence[Call]
+    ) -> AbstractContextManager[State]:
+        from airflow_provider_segment.hooks.state import open_state, view_state  # it brings SQLAlchemy
+
+        where: dict[str, Any] = {
+            "conn_id": options.state_conn_id,
+            "schema": options.state_schema,
+            "path": options.state_path,
+        }
+        if options.validate_only:
+            return view_state(sync_id or here.name, self.write_key, **where)
+        deletes = any("deleted" in call.kinds for call in calls if call.enabled)
+        return open_state(sync_id or here.name, self.write_key, here.holder, deletes=deletes, **where)
 
     def _log_start(self, rows: Pages, calls: Sequence[Call], sync_mode: str) -> None:
         limit = self.settings.events_per_second

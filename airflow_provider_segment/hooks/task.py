@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, get_current_context
-
+from airflow_provider_segment.compat import AirflowFailException, get_current_context
 from airflow_provider_segment.core.errors import SegmentError, SettingError
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.message_ids import MessageIds, Namespace, content_digest, fingerprint
 from airflow_provider_segment.core.report import Report
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_segment.compat import Context
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ class Here:
         return f"{self.ids[0]}.{self.ids[1]}"
 
     @property
-    def holder(self) -> str:
-        """The name of the run for a state's lease: a later try of the same task has the same."""
-        return "/".join(map(str, self.ids))
+    def holder(self) -> Holder:
+        """Who holds a state's lease: a later try of the same task takes it over."""
+        return Holder(*self.ids, self.try_number)
 
     def namespace(
         self, write_key: str, sync_id: str | None = None, run_id: str | None = None, *, has_key: bool = False

@@ -10,7 +10,7 @@ from airflow_provider_segment.core.errors import TooFewRowsError
 from airflow_provider_segment.hooks import task
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_segment.compat import Context
 
 
 def hint(context: Context | None) -> str:

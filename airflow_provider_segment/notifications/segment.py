@@ -7,18 +7,18 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseNotifier
-
+from airflow_provider_segment.compat import BaseNotifier
 from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.hooks.templates import KeepsText, as_text
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_segment.compat import Context
 
 # Callbacks of DAGs run in Airflow's DAG processor, which waits for 50 seconds and has other things to do.
 LONGEST_SECONDS = 30.0
 
 
-class SegmentNotifier(BaseNotifier):
+class SegmentNotifier(KeepsText, BaseNotifier):
     """Make a track call when a DAG or a task succeeds or fails: ``on_failure_callback=SegmentNotifier(...)``.
 
     :param event: the event's name (templated).
@@ -51,7 +51,7 @@ class SegmentNotifier(BaseNotifier):
         self.user_id = user_id
         self.anonymous_id = anonymous_id
         self.properties = properties
-        self.segment_conn_id = segment_conn_id
+        self.segment_conn_id = as_text(segment_conn_id)
 
     def __call__(self, *args: Any) -> None:
         """Make the call, for Airflow.

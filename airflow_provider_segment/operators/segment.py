@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator, XComArg
-
 from airflow_provider_segment.calls import Call, as_calls
+from airflow_provider_segment.compat import BaseOperator, XComArg
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_segment.compat import Context
     from airflow_provider_segment.core.report import Report
     from airflow_provider_segment.hooks.segment import SegmentHook
 
@@ -23,7 +22,7 @@ _USER = ("user_id", "anonymous_id")
 _COMMON = ("timestamp", "context", "integrations", "message_id", "call", "segment_conn_id")
 
 
-class _CallOperator(BaseOperator):
+class _CallOperator(KeepsText, BaseOperator):
     """One call made of literal, templated fields; or, with ``rows`` and ``call``, a call for each row.
 
     :param timestamp: when it happened: a datetime with its zone, or ISO 8601 text; default the time of arrival.
@@ -31,8 +30,9 @@ class _CallOperator(BaseOperator):
     :param integrations: which destinations, ``{"All": False, "Mixpanel": True}``.
     :param message_id: names the message for Segment's deduplication; by default a retry of the task repeats its id.
     :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
-    :param rows: an upstream task's result, such as ``extract.output``: dicts, or tuples with ``columns``. It is no
-        template field, since Airflow stores those in its database.
+    :param rows: an upstream task's result, such as ``extract.output``: dicts, tuples with ``columns``, or a DataFrame;
+        what XCom does to numbers and datetimes is said in docs/mapping.md. It is no template field, since Airflow
+        stores those in its database.
     :param call: what each row makes, from ``airflow_provider_segment.calls`` or as a plain dict (templated).
     :param columns: the names of the columns, where the rows are tuples.
     :param key: with rows, as for SqlToSegmentOperator; so are ``nulls``, ``timezone``, ``max_rejected`` and
@@ -76,7 +76,7 @@ class _CallOperator(BaseOperator):
         self.context = context
         self.integrations = integrations
         self.message_id = message_id
-        self.segment_conn_id = segment_conn_id
+        self.segment_conn_id = as_text(segment_conn_id)
         self.rows = rows
         self.call = None if call is None else as_calls(call)[0].as_dict()
         self.columns = None if columns is None else list(columns)
@@ -308,7 +308,7 @@ class SegmentAliasOperator(_CallOperator):
         self._check()
 
 
-class SegmentApiCallOperator(BaseOperator):
+class SegmentApiCallOperator(KeepsText, BaseOperator):
     """Make one request to Segment's API with the connection's authorisation, and return the answer's JSON.
 
     :param method: of HTTP, such as "POST" (templated).
@@ -341,7 +341,7 @@ class SegmentApiCallOperator(BaseOperator):
         self.headers = headers
         self.query = query
         self.json = json
-        self.segment_conn_id = segment_conn_id
+        self.segment_conn_id = as_text(segment_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Make the request, and fail if the answer is not 2xx.

