@@ -12,7 +12,7 @@ from airflow_provider_segment.compat import BaseOperator
 from airflow_provider_segment.core.options import Options, is_template, positive, yes_or_no
 from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
-from airflow_provider_segment.transfers.shards import sharded
+from airflow_provider_segment.transfers.shards import sharded, warn_of_deleted
 from airflow_provider_segment.transfers.statements import check_written
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         from airflow_provider_segment.hooks.segment import SegmentHook
         from airflow_provider_segment.hooks.task import current, in_airflows_terms, leaves_report, own_name
         from airflow_provider_segment.transfers.query import open_query
+        from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
 
         here, hook = current(context), SegmentHook(self.segment_conn_id)
         self._hook = hook
@@ -178,6 +179,10 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             hook.get_conn()  # a bad connection fails before the query runs
             hook.push_debugger_url(context)
             sigterm.watch(here)
+            if self.options.sync_mode == "changes":
+                warn_of_deleted(self, context)
+            elif not is_dry:
+                warn_if_repeated(self, context)
             query = open_query(
                 self.sql_conn_id,
                 self.sql,
