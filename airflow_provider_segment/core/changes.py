@@ -92,9 +92,10 @@ class Changes:
         }
         check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
         # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
-        self._bases = {
-            identity: state.bases(call.number) for identity, call in self._calls.items() if self._seen is not None
-        }
+        counted = self._calls.values() if self._seen is not None else ()
+        self._bases = {call.number: state.bases(call.number) for call in counted}
+        if self._bases:
+            state.keep_bases({number: bases[-1].known for number, bases in self._bases.items()})
         self._key = [columns.index(name, "key") for name in options.key_columns]
         self.unreadable = 0
 
@@ -171,7 +172,7 @@ class Changes:
         deleting = [call for call in self._calls.values() if call.deletes and not call.is_baseline]
         others = [call for call in self._calls.values() if call not in deleting]
         for call in (*deleting, *others):
-            check_share(call.identity, call.compare(self._seen), self._bases[call.identity], self._max_deleted)
+            check_share(call.identity, call.compare(self._seen), self._bases[call.number], self._max_deleted)
         for call in deleting:
             for entries in call.gone(self._seen):
                 yield call.identity, call.deletions(entries, partial(refuse, identity=call.identity))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import starmap
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
@@ -229,20 +229,28 @@ class State:
     def bases(self, call: int) -> list[Base]:
         """Count the keys of a call that are known now, when the run begins, before it adds any.
 
-        What a run adds before it is killed does not count for the next one: so the counts stay until one ends whole.
-
         :param call: its number.
         :return: the counts at the beginning of each run since one ended whole, in order; the last is this run's.
         """
-        base, now = self._tables.known, Base(self.run, self.count(call))
+        base = self._tables.known.c
+        earlier = sa.select(base.run, base.known).where(base.call_no == call, base.run < self.run).order_by(base.run)
+        found = self._connection.run("counting keys", lambda c: [Base(*row) for row in c.execute(earlier)])
+        return [*found, Base(self.run, self.count(call))]
 
-        def remember(connection: sa.engine.Connection) -> list[Base]:
-            connection.execute(sa.delete(base).where(base.c.call_no == call, base.c.run == now.run))
-            connection.execute(sa.insert(base).values(call_no=call, run=now.run, known=now.known))
-            query = sa.select(base.c.run, base.c.known).where(base.c.call_no == call, base.c.run < now.run)
-            return [*(Base(*row) for row in connection.execute(query.order_by(base.c.run))), now]
+    def keep_bases(self, known: Mapping[int, int]) -> None:
+        """Remember how many keys were known when the run began, until a run ends whole.
 
-        return self._lease.writing("counting keys", remember)
+        What a run adds before it is killed must not count for the next one.
+
+        :param known: the numbers of keys, by those of the calls.
+        """
+        base, rows = self._tables.known, [{"call_no": n, "run": self.run, "known": known[n]} for n in known]
+
+        def keep(connection: sa.engine.Connection) -> None:
+            connection.execute(sa.delete(base).where(base.c.call_no.in_(list(known)), base.c.run == self.run))
+            connection.execute(sa.insert(base), rows)
+
+        self._lease.writing("counting keys", keep)
 
     def count(self, call: int) -> int:
         """Return how many keys of a call are known and not gone.

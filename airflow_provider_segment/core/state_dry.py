@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -95,15 +95,11 @@ class StateView(State):
         return super().sample(call) if call and self._has_sample else None
 
     def bases(self, call: int) -> list[Base]:
-        """Return how many keys are known now, and when earlier runs began; see State.
+        """Return how many keys are known now, and were when earlier runs began; see State.
 
         :param call: its number.
         """
-        base, earlier = self._tables.known, []
-        if self._has_known:
-            query = sa.select(base.c.run, base.c.known).where(base.c.call_no == call).order_by(base.c.run)
-            earlier = self._connection.run("counting keys", lambda c: [Base(*row) for row in c.execute(query)])
-        return [*earlier, Base(self.run, self.count(call))]
+        return super().bases(call) if self._has_known else [Base(self.run, self.count(call))]
 
     def close(self, _: str = "") -> None:
         """Close the connection."""
@@ -153,6 +149,9 @@ class DryState:
     def bases(self, call: int) -> list[Base]:
         """Return how many keys the state knows, and knew when earlier runs began; see State."""
         return self._state.bases(call) if call > 0 else [Base(self.run, 0)]
+
+    def keep_bases(self, known: Mapping[int, int]) -> None:
+        """Save nothing."""
 
     def span(self, call: int) -> tuple[int, int] | None:
         """Return the least and the largest key that the state has; see State."""
