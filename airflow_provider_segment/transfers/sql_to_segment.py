@@ -47,7 +47,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         accepted ...
     :param state_schema: ... in this schema of it ...
     :param state_path: ... or a SQLite file on a local disk (templated). "changes" needs one of the two; with "all" a
-        retry skips what an earlier try of the run had accepted, which on Airflow 3.3 it does without (docs/delivery.md).
+        retry skips what an earlier try of the run had accepted, which on 3.3 it does without (docs/delivery.md).
     :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
         the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
     :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
