@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
@@ -14,6 +14,7 @@ from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.transfers.cursors import Session
 from airflow_provider_segment.transfers.statements import check_one, check_streamed
 
+_Closable = TypeVar("_Closable", bound=Any)
 _PLAIN_SWITCH = "sql_hook_params={'streaming': False} reads with a plain cursor instead"
 
 
@@ -43,8 +44,8 @@ def open_query(
     from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
 
     with (
-        closing(_calmly(hook.get_conn, "connecting")) as connection,
-        closing(Session(hook, connection, sql, streaming=streaming)) as session,
+        _closed_at_the_end(_calmly(hook.get_conn, "connecting")) as connection,
+        _closed_at_the_end(Session(hook, connection, sql, streaming=streaming)) as session,
     ):
         if session.is_server_side:
             check_streamed(sql, _PLAIN_SWITCH)
@@ -65,6 +66,16 @@ def open_query(
         yield Pages(
             columns, reading.pages(first), f"{conn_id} ({hook.conn_type}, {session.kind})", total, reading.commit
         )
+
+
+@contextmanager
+def _closed_at_the_end(lent: _Closable) -> Iterator[_Closable]:
+    """Lend what is to be closed; a session that is gone by then says so, and that is no failure of the run."""
+    try:
+        yield lent
+    finally:
+        with suppress(Exception):
+            lent.close()
 
 
 class _Reading:

@@ -302,6 +302,17 @@ class TestFailingCommit:
             operator(source).execute({})
         assert "ada@example.com" not in str(caught.value)
 
+    def test_then_a_failing_close(self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection that cannot even be closed any more fails no run, and hides no error."""
+        on = {"commit": dies, "close": dies}
+        made_up = hand_out(MadeUpConnection(SNOWFLAKE, ["id"], [("u1",)], on), monkeypatch)
+        source = {"sql_conn_id": made_up, "sql": "SELECT id FROM users"}
+        assert operator(source).execute({})["accepted"] == 1
+        hand_out(MadeUpConnection(SNOWFLAKE, ["id"], [("u1",)], on), monkeypatch)
+        segment.respond_with([401])
+        with pytest.raises(Exception, match="refuses the write key"):
+            operator(source).execute({})
+
     @pytest.mark.parametrize("streaming", [True, False])
     def test_in_postgres(self, segment: SegmentServer, postgres: PostgresWarehouse, streaming: bool) -> None:
         """PostgreSQL is asked whether the query changed anything: a SELECT may have called a function that does."""

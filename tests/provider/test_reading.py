@@ -124,6 +124,21 @@ class TestTheSourceWaits:
         counts_our_wait = "0.000000" if streaming else "7.000000"  # with a plain cursor the query has ended by then
         assert segment.messages[0]["traits"] == {"email": f"86400 86400 0 {counts_our_wait}"}
 
+    @pytest.mark.parametrize("name", ["net_write_timeout", "max_statement_time"])
+    def test_mariadb_under_its_limits(
+        self, segment: SegmentServer, mariadb: MariadbWarehouse, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """A server that gives a session one second to take its rows gives us as long as Segment's limit asks for."""
+        people_in_mariadb(mariadb, 600, 20_000)
+        before = mariadb.count(f"SELECT @@global.{name}")
+        mariadb.run(f"SET GLOBAL {name} = 1")
+        limit(segment, monkeypatch, 150)
+        try:
+            report = operator(sql_conn_id="mariadb", max_in_flight=1, fetch_size=300).execute({})
+        finally:
+            mariadb.run(f"SET GLOBAL {name} = {before}")
+        assert (report["accepted"], report["seconds"] > 2) == (600, True)
+
     def test_server_that_knows_no_such_limit(self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """What a server refuses to set is done without: other databases speak PostgreSQL's and MySQL's protocols."""
 
