@@ -3,6 +3,8 @@ AIRFLOW ?= 3.3
 PYTHON ?= python3
 # More dependency groups of pyproject.toml, such as mysql, which needs a compiler and MariaDB's headers.
 EXTRA ?=
+# Processes that run the tests side by side: one more than two cores, since many tests wait for a server.
+WORKERS ?= 3
 
 VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
@@ -10,7 +12,7 @@ CORE := .venv-core/bin
 
 DOCS_TESTS := tests/core/test_docs.py tests/core/test_docs_pages.py tests/provider/test_docs_run.py
 
-.PHONY: demo test test-airflow test-core docs-test browser screenshots chromium check format bench package package-test clean
+.PHONY: demo test test-airflow test-core docs docs-test browser screenshots chromium check format bench package package-test release clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -18,13 +20,16 @@ demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, 
 test: test-core test-airflow  ## all tests; AIRFLOW=2.11 runs them on that version
 
 test-airflow: $(VENV)/installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-core: .venv-core/installed  ## the core's tests where Airflow is not installed
-	$(CORE)/python -m pytest tests/core -p no:cacheprovider $(ARGS)
+	$(CORE)/python -m pytest tests/core -p no:cacheprovider -n $(WORKERS) $(ARGS)
 
 docs-test: $(VENV)/installed  ## every code block of README.md and docs/ is run
 	$(BIN)/python -m pytest $(DOCS_TESTS) $(ARGS)
+
+docs: .venv-docs/installed  ## the pages and an API reference as a site in .site/; a dead link fails
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 
 browser: $(VENV)/installed chromium  ## the connection's form and a run's pages, in a real browser
 	$(BIN)/pip install --quiet --group browser
@@ -56,6 +61,17 @@ package: .venv-core/installed  ## wheel and source distribution into dist/, chec
 package-test: package  ## dist/ in clean environments: Airflow 3.3 and 2.11, alone and beside the official provider
 	$(CORE)/python -m pytest -m packaging tests/packaging $(ARGS)
 
+release:  ## VERSION=1.2.3: looks at version, changelog, tag and working tree, and builds what is uploaded
+	@test -n "$(VERSION)" || { echo "Which one? make release VERSION=1.2.3"; false; }
+	@grep -qxF '__version__ = "$(VERSION)"' airflow_provider_segment/__init__.py \
+	|| { echo 'airflow_provider_segment/__init__.py: expected __version__ = "$(VERSION)"'; false; }
+	@grep -qE '^## $(subst .,\.,$(VERSION)) \([0-9]{4}-[0-9]{2}-[0-9]{2}\)$$' CHANGELOG.md \
+	|| { echo "CHANGELOG.md: expected the heading '## $(VERSION) (YYYY-MM-DD)'"; false; }
+	@test -z "$$(git status --porcelain)" || { echo "The working tree has changes that are not committed"; false; }
+	@! git rev-parse -q --verify "refs/tags/v$(VERSION)" >/dev/null || { echo "The tag v$(VERSION) is there already"; false; }
+	$(MAKE) package
+	@echo "Now: git tag v$(VERSION) && git push origin v$(VERSION) && twine upload dist/*"
+
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -71,6 +87,12 @@ $(VENV)/bench: $(VENV)/installed
 	$(BIN)/pip install --quiet --group bench
 	touch $@
 
+.venv-docs/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --upgrade 'pip>=25.1'
+	.venv-docs/bin/pip install --quiet --group docs
+	touch $@
+
 .venv-core/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-core
 	$(CORE)/pip install --quiet --upgrade 'pip>=25.1'
@@ -80,4 +102,4 @@ $(VENV)/bench: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf .venv-* .airflow-* dist
+	rm -rf .venv-* .airflow-* .site dist

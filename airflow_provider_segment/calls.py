@@ -1,7 +1,8 @@
 """What a DAG author imports: the six calls of Segment, said over the columns of a query.
 
 One rule: a string names a column, ``Constant(x)`` is x itself, ``Json("column")`` is the parsed content of a column
-that holds JSON text. Every call can also be written as a plain dict, for YAML users and for Airflow's rendering:
+that holds JSON text, ``Bool("column")`` the truth value of one that holds it as 0 and 1 or as a word. Every call can
+also be written as a plain dict, for YAML users and for Airflow's rendering:
 ``{"call": "track", "event": {"constant": "Signed Up"}, "user_id": "id"}``.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-__all__ = ["Alias", "AllColumns", "Constant", "Group", "Identify", "Json", "Page", "Screen", "Track"]
+__all__ = ["Alias", "AllColumns", "Bool", "Constant", "Group", "Identify", "Json", "Page", "Screen", "Track"]
 
 CHANGE_KINDS = ("added", "updated", "deleted")
 RENAMES = ("as_is", "snake_case", "camelCase")
@@ -45,34 +46,49 @@ class Json:
 
 
 @dataclass(frozen=True)
+class Bool:
+    """The truth value of a column, for databases without booleans: MySQL's TINYINT(1), Oracle's NUMBER(1), SQLite.
+
+    :param column: the column's name. 1 and 0, true and false, t and f, yes and no, y and n, on and off are truth
+        values, in any case; what is neither refuses the row.
+    """
+
+    column: str
+
+    def __post_init__(self) -> None:
+        _check_column(self.column, "Bool")
+
+
+@dataclass(frozen=True)
 class AllColumns:
     """Every column that the call uses nowhere else, so that a new column flows by itself.
 
     :param exclude: names of columns to leave out.
     :param rename: how a column's name becomes a trait's or property's: "as_is" (default), "snake_case" or "camelCase".
     :param extra: more traits or properties, said as in a dict of names; they win over a column of the same name.
+    :param json: names of columns that hold JSON as text, as Json("column") says it of one.
     """
 
     exclude: Sequence[str] = ()
     rename: Literal["as_is", "snake_case", "camelCase"] = "as_is"
     extra: Mapping[str, Tree] = dataclasses.field(default_factory=dict)
+    json: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.exclude, Iterable):
-            raise ValueError(f"AllColumns(exclude=...): expected a list of columns, found {_found(self.exclude)}")
-        names = [self.exclude] if isinstance(self.exclude, str) else list(self.exclude)
-        for name in names:
-            _check_column(name, "AllColumns(exclude=...)")
+        lists = {name: _column_names(getattr(self, name), f"AllColumns({name}=...)") for name in ("exclude", "json")}
+        if both := set(lists["exclude"]) & set(lists["json"]):
+            raise ValueError(f"AllColumns: exclude and json both have {', '.join(sorted(both))}; a column is in one")
         if self.rename not in RENAMES:
             raise ValueError(f"AllColumns(rename=...): expected one of {', '.join(RENAMES)}; found {self.rename!r}")
         extra = _fields(self.extra, "AllColumns(extra=...)")
         if not isinstance(extra, dict):
             raise ValueError(f"AllColumns(extra=...): expected a dict of names, found {_found(self.extra)}")
-        object.__setattr__(self, "exclude", sorted(names))
+        for name, names in lists.items():
+            object.__setattr__(self, name, names)
         object.__setattr__(self, "extra", extra)
 
 
-Source: TypeAlias = str | Constant | Json
+Source: TypeAlias = str | Constant | Json | Bool
 Tree: TypeAlias = "Source | Mapping[str, Tree] | Sequence[Tree]"
 Fields: TypeAlias = "Mapping[str, Tree] | Sequence[str] | AllColumns | str | Json"
 
@@ -122,7 +138,7 @@ class Call:
         """Return the field's value in its plain form, or say what is wrong with it."""
         where = f"{type(self).__name__}({name}=...)"
         if name in SCALARS:
-            return _source(value, where)
+            return _scalar(value, where)
         if name in OBJECTS:
             return _fields(value, where)
         if name == "integrations":
@@ -319,10 +335,21 @@ def columns_of(call: Call) -> Iterator[str]:
             yield from _columns_in(getattr(call, field.name))
 
 
+def named_columns(call: Call) -> Iterator[str]:
+    """Yield the columns that a call names: those that it uses, and those that AllColumns leaves out or parses.
+
+    :param call: as the DAG author said it.
+    """
+    yield from columns_of(call)
+    for field in OBJECTS:
+        if isinstance(content := getattr(call, field, None), AllColumns):
+            yield from (*content.exclude, *content.json)
+
+
 def _columns_in(tree: Any) -> Iterator[str]:
     if isinstance(tree, str):
         yield tree
-    elif isinstance(tree, Json):
+    elif isinstance(tree, (Json, Bool)):
         yield tree.column
     elif isinstance(tree, AllColumns):
         yield from _columns_in(tree.extra)
@@ -378,8 +405,8 @@ def _as_call(call: Any, where: str) -> Call:
 
 
 def _source(value: Any, where: str) -> Source:
-    """Return what one value of a message is made from: a column, a Constant or a Json."""
-    if isinstance(value, (Constant, Json)):
+    """Return what one value of a message is made from: a column, a Constant, a Json or a Bool."""
+    if isinstance(value, (Constant, Json, Bool)):
         return value
     if isinstance(value, str):
         _check_column(value, where)
@@ -390,13 +417,23 @@ def _source(value: Any, where: str) -> Source:
             return Constant(content)
         if marker == "json":
             return Json(content)
+        if marker == "bool":
+            return Bool(content)
         if marker == "column":
             _check_column(content, where)
             return str(content)
     raise ValueError(
-        f"{where}: expected a column's name, Constant(...) or Json(...), found {_found(value)}; "
+        f"{where}: expected a column's name, Constant(...), Json(...) or Bool(...), found {_found(value)}; "
         "a string names a column, and a fixed value is written Constant(value)"
     )
+
+
+def _scalar(value: Any, where: str) -> Source:
+    """Return what an id, a timestamp, an event or a name is made from."""
+    source = _source(value, where)
+    if isinstance(source, Bool):
+        raise ValueError(f"{where}: expected a column's name, Constant(...) or Json(...), found a Bool")
+    return source
 
 
 def _tree(value: Any, where: str) -> Tree:
@@ -426,8 +463,9 @@ def _fields(value: Any, where: str) -> Fields:
         for name in value:
             _check_column(name, where)
         return list(value)
-    if isinstance(value, Constant):
-        raise ValueError(f"{where}: expected a dict of names, found a Constant; make each value of the dict a Constant")
+    if isinstance(value, (Constant, Bool)):
+        kind = type(value).__name__
+        raise ValueError(f"{where}: expected a dict of names, found a {kind}; make each value of the dict a {kind}")
     if isinstance(value, (str, Json)):
         source = _source(value, where)
         return source if isinstance(source, Json) else str(source)
@@ -457,7 +495,7 @@ def _named(value: Mapping[Any, Any], where: str) -> dict[str, Tree]:
 
 
 def _is_marker(value: Mapping[Any, Any]) -> bool:
-    return len(value) == 1 and next(iter(value)) in ("constant", "json", "column")
+    return len(value) == 1 and next(iter(value)) in ("constant", "json", "bool", "column")
 
 
 def _integrations(value: Any, where: str) -> dict[str, Any]:
@@ -478,7 +516,7 @@ def _when(value: Any, where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: expected {{column: value or list of values}}, found {_found(value)}")
     for column, wanted in value.items():
         _check_column(column, where)
-        if isinstance(wanted, (Mapping, Constant, Json)):
+        if isinstance(wanted, (Mapping, Constant, Json, Bool)):
             raise ValueError(f"{where}: {column!r} is compared with a plain value or a list, found {_found(wanted)}")
     return {column: _plain(wanted) for column, wanted in value.items()}
 
@@ -490,6 +528,16 @@ def _on_change(value: Any, where: str) -> list[str]:
     return [kind for kind in CHANGE_KINDS if kind in kinds]
 
 
+def _column_names(value: Any, where: str) -> list[str]:
+    """Return one column's name, or several, in an order that does not change from parse to parse."""
+    if not isinstance(value, Iterable):
+        raise ValueError(f"{where}: expected a list of columns, found {_found(value)}")
+    names = [value] if isinstance(value, str) else list(value)
+    for name in names:
+        _check_column(name, where)
+    return sorted(names)
+
+
 def _check_column(value: Any, where: str) -> None:
     if not isinstance(value, str) or not value:
         raise ValueError(
@@ -498,7 +546,7 @@ def _check_column(value: Any, where: str) -> None:
 
 
 def _column(source: Source) -> str:
-    return source if isinstance(source, str) else source.column if isinstance(source, Json) else ""
+    return source if isinstance(source, str) else "" if isinstance(source, Constant) else source.column
 
 
 def _as_plain(value: Any) -> Any:
@@ -507,8 +555,11 @@ def _as_plain(value: Any) -> Any:
         return {"constant": _plain(value.value)}
     if isinstance(value, Json):
         return {"json": value.column}
+    if isinstance(value, Bool):
+        return {"bool": value.column}
     if isinstance(value, AllColumns):
-        return {"all_columns": {"exclude": [*value.exclude], "rename": value.rename, "extra": _as_plain(value.extra)}}
+        plain = {"exclude": [*value.exclude], "rename": value.rename, "extra": _as_plain(value.extra)}
+        return {"all_columns": plain | ({"json": [*value.json]} if value.json else {})}
     if isinstance(value, Mapping):
         return _escaped({name: _as_plain(part) for name, part in value.items()})
     if isinstance(value, list):
@@ -517,7 +568,7 @@ def _as_plain(value: Any) -> Any:
 
 
 def _escaped(named: dict[str, Any]) -> dict[str, Any]:
-    """Keep a lone trait that is called "json" or "constant" from being read as a marker."""
+    """Keep a lone trait that is called "json", "bool" or "constant" from being read as a marker."""
     if _is_marker(named) and isinstance(column := next(iter(named.values())), str):
         return {next(iter(named)): {"column": column}}
     return named

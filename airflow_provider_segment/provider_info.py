@@ -60,6 +60,12 @@ CONN_FIELDS: dict[str, Any] = {
         "description": "Allow an endpoint without TLS on another machine: the write key then travels in clear.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
+    "accept_any_2xx": {
+        "label": "Accept any 2xx",
+        "description": "Take every 2xx of an endpoint that is not Segment's as an acknowledgement, whatever it says; "
+        "RudderStack answers OK.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
     "public_api_token": {
         "label": "Public API token",
         "description": "In place of a write key, which is then looked up with Segment's Public API.",

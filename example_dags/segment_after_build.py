@@ -11,7 +11,7 @@ several syncs read, is better built once than run by each of them; and a build t
 
 from datetime import UTC, datetime
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow import DAG
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 
 from airflow_provider_segment.calls import AllColumns, Identify
@@ -23,6 +23,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    default_args={"retries": 3},
     tags=["segment"],
     doc_md=__doc__,
 ) as dag:

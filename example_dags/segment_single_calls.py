@@ -6,7 +6,8 @@ user, and the fields of all three operators are templates.
 
 from datetime import UTC, datetime
 
-from airflow.providers.common.compat.sdk import DAG, Param
+from airflow import DAG
+from airflow.models import Param
 
 from airflow_provider_segment.operators.segment import (
     SegmentGroupOperator,
@@ -19,6 +20,7 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
+    default_args={"retries": 3},
     params={
         "user_id": Param("C000123", type="string", minLength=1),
         "email": Param("ada.lovelace@example.com", type="string", format="email"),

@@ -43,7 +43,7 @@ def api_call(
     try:
         body = None if json is None else orjson.dumps(to_json(json, None, "json"))
     except Refused as refused:
-        raise SettingError(f"json: {refused.field}: {refused.reason}") from None
+        raise SettingError(f"json: {refused.field}: {refused.told()}") from None
     response = transport.request(method, url, body, headers=headers, params=params)
     verdict = judge(response.status, oauth=transport.has_tokens)
     if verdict is Verdict.CREDENTIALS and transport.renew():

@@ -14,7 +14,7 @@ import orjson
 
 from airflow_provider_segment.core import values
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.messages import MAX_EVENT_BYTES, Message
+from airflow_provider_segment.core.messages import MAX_EVENT_BYTES, TYPES, Message
 
 # Documented: 500 KB a body and 2,500 events (tracking API, "batch"); nobody says whether a KB is 1,000 or 1,024 bytes.
 MAX_BODY_BYTES = 480_000
@@ -25,6 +25,18 @@ _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS | o
 _NULL = re.compile(b"null")  # a search takes 0.14 us an event, `in` 0.24
 _OWN_ID = b'{"messageId":'
 _ID_ROOM = len(b',"messageId":"0123456789abcdef0123456789abcdef"')
+
+
+class TooLarge(Refused):
+    """A message has more bytes than Segment takes.
+
+    :param size: in bytes.
+    :param sizes: of the largest field, of the largest one within it, and so on, by their paths in the message.
+    """
+
+    def __init__(self, size: int, sizes: dict[str, int]) -> None:
+        super().__init__("message_too_large", f"found {size:,} bytes; Segment drops events above {MAX_EVENT_BYTES:,}")
+        self.sizes = sizes
 
 
 def encoder(zone: dt.tzinfo | None, *, with_id: bool, in_order: bool = False) -> Callable[[Message], bytes]:
@@ -54,7 +66,7 @@ def encoder(zone: dt.tzinfo | None, *, with_id: bool, in_order: bool = False) ->
         if own is not None:
             encoded = _OWN_ID + dumps(values.to_json(own, None, "messageId")) + b"," + encoded[1:]
         if len(encoded) > room and (size := len(encoded) + (_ID_ROOM if own is None else 0)) > MAX_EVENT_BYTES:
-            raise Refused("message_too_large", f"found {size:,} bytes; Segment drops events above {MAX_EVENT_BYTES:,}")
+            raise TooLarge(size, _sizes(encoded))
         return encoded
 
     return encode
@@ -84,6 +96,15 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def is_quoted_by(self, text: str, part: range) -> bool:
+        """Tell whether an answer repeats a value of some events: then it is as personal as their rows.
+
+        :param text: of the answer.
+        :param part: the places of the events.
+        """
+        events = self.events[part.start : part.stop] if text else []
+        return any(value in text for event in events for value in _values_in(orjson.loads(event)))
 
 
 class Batcher:
@@ -151,9 +172,32 @@ class Batcher:
         return batch
 
 
+def _values_in(part: Any) -> Iterator[str]:
+    """Yield the values, and the names of traits and properties, that are long enough to know them again."""
+    if isinstance(part, dict):
+        part = [*part, *part.values()] if part.get("type") not in TYPES else list(part.values())
+    if isinstance(part, list):
+        for inner in part:
+            yield from _values_in(inner)
+    elif isinstance(part, (str, int, float)) and len(str(part)) > 3 and part not in TYPES:
+        yield str(part)
+
+
 def _dumps_carefully(message: Message, zone: dt.tzinfo | None, options: int) -> bytes:
     plain = {name: values.to_json(value, zone, name) for name, value in message.items()}
     return orjson.dumps(plain, option=options)
+
+
+def _sizes(encoded: bytes) -> dict[str, int]:
+    """Return the bytes of the largest field, of the largest one within it, and so on, by their paths."""
+    sizes: dict[str, int] = {}
+    path, part = "", orjson.loads(encoded)
+    while isinstance(part, dict) and part:
+        inner = {name: len(orjson.dumps(value)) for name, value in part.items()}
+        name = max(inner, key=inner.__getitem__)
+        path, part = f"{path}.{name}" if path else name, part[name]
+        sizes[path] = inner[name]
+    return sizes
 
 
 def _refuse_non_finite(value: Any) -> None:

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
 
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
-from airflow_provider_segment.core.errors import DeletionError, Refused, SettingError
-from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row
+from airflow_provider_segment.core.columns import Columns
+from airflow_provider_segment.core.deletions import check_share
+from airflow_provider_segment.core.errors import Refused, SettingError
+from airflow_provider_segment.core.fingerprints import Fingerprints, is_same
+from airflow_provider_segment.core.first_run import check_first_run
+from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
+from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.message_ids import Namespace, with_id
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, FORGOTTEN, GONE, Entry, Known, State
+from airflow_provider_segment.core.readers import Row
+from airflow_provider_segment.core.rekeying import Differing, Rekeying
+from airflow_provider_segment.core.samples import Sample
+from airflow_provider_segment.core.seen import Seen
+from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, GONE, Entry, Known, State
+from airflow_provider_segment.core.state_dry import DryState
+from airflow_provider_segment.core.unreadable import Unreadable
 
 PAGE = 2_500
 DOUBTS = {"added": AS_NEW, "updated": AS_KNOWN, "deleted": AS_KNOWN}
-_EMPTY = blake2b(digest_size=8)  # a copy is cheaper than a new one
-_NOT_KNOWN = (0, None, 0, 0, 0)
+# A later run that updates so much of what it knows, and no less, is worth a word.
+NEARLY_ALL, LEAST_KNOWN = 0.9, 100
+_NOT_KNOWN = (0, None, 0, 0, 0, None)
 Refuse = Callable[[int, bytes, Refused], None]
 
 
@@ -64,24 +73,54 @@ class Due:
 class Changes:
     """The calls of a sync that sends only what changed.
 
-    :param calls: that are turned on.
+    :param calls: that are turned on, each with what makes its messages.
     :param columns: what the query returned.
     :param options: of the sync.
     :param state: of the sync; its generation goes into the message ids, so that a new state repeats none.
     """
 
-    def __init__(self, calls: Sequence[Call], columns: Columns, options: Options, state: State) -> None:
+    def __init__(
+        self, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns, options: Options, state: State | DryState
+    ) -> None:
         namespace = Namespace("changes", state.sync_id, state.generation)
         self._state = state
         self._max_deleted = options.max_deleted
-        self._is_dry = options.validate_only
-        self._calls = {call.identity: ChangingCall(call, columns, options, state, namespace) for call in calls}
-        self._seen = Seen() if any(call.deletes for call in self._calls.values()) else None
+        self._seen = Seen() if any("deleted" in call.kinds for call, _ in calls) else None
+        self._calls = {
+            call.identity: ChangingCall(call, made, columns, options, state, namespace, self._note)
+            for call, made in calls
+        }
+        check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
+        # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
+        counted = self._calls.values() if self._seen is not None else ()
+        self._bases = {call.number: state.bases(call.number) for call in counted}
+        if self._bases:
+            state.keep_bases({number: bases[-1].known for number, bases in self._bases.items()})
+        self._key = [columns.index(name, "key") for name in options.key_columns]
+        self.unreadable = 0
 
-    def read(self, keys: Sequence[bytes | None]) -> None:
-        """Remember the keys of a page, where some call must know which ones are gone at the end."""
+    def read(self, keys: Sequence[bytes | None], page: Sequence[Row]) -> None:
+        """Remember the keys of a page, where some call must know which ones are gone at the end.
+
+        :param keys: of the rows; None where there is none.
+        :param page: the rows.
+        """
+        if self._seen is None:
+            return
+        known = [key for key in keys if key is not None]
+        self._note(numbers_of(known))
+        if len(known) < len(keys):
+            values = ([row[place] for place in self._key] for key, row in zip(keys, page, strict=True) if key is None)
+            self.unreadable += sum(Unreadable in map(type, key) for key in values)
+
+    def _note(self, numbers: Sequence[int]) -> None:
+        """Remember the numbers of keys that are not gone."""
         if self._seen is not None:
-            self._seen.add(numbers_of([key for key in keys if key is not None]))
+            self._seen.add(numbers)
+
+    def undeletable(self) -> list[str]:
+        """Return the calls on "deleted" that cannot be made: a key that nobody can read may be one that seems gone."""
+        return [call.identity for call in self._calls.values() if call.deletes] if self.unreadable else []
 
     def due(
         self,
@@ -128,52 +167,73 @@ class Changes:
         :param refuse: is told of a call that cannot be made.
         :raises DeletionError: if more than the share that may be deleted is gone; then nothing is yielded.
         """
-        if self._seen is None:
+        if self._seen is None or self.unreadable:
             return
         deleting = [call for call in self._calls.values() if call.deletes and not call.is_baseline]
-        for call in deleting:
-            known, gone = self._state.count(call.number), sum(map(len, call.gone(self._seen)))
-            if gone > self._max_deleted * known:
-                raise DeletionError(
-                    f"{call.identity}: {gone:,} of {known:,} known keys are gone from the result; max_deleted "
-                    f"allows a share of {self._max_deleted:g}. Nothing was deleted; mend the query or raise it"
-                )
+        others = [call for call in self._calls.values() if call not in deleting]
+        for call in (*deleting, *others):
+            check_share(call.identity, call.compare(self._seen), self._bases[call.number], self._max_deleted)
         for call in deleting:
             for entries in call.gone(self._seen):
                 yield call.identity, call.deletions(entries, partial(refuse, identity=call.identity))
-        for call in self._calls.values():
-            if call not in deleting and not self._is_dry:
-                for entries in call.gone(self._seen):
-                    call.forget(entries)
+        for call in others:
+            for entries in call.gone(self._seen):
+                call.forget(entries)
 
     def finish(self) -> None:
         """Remember that the calls were seen by a run that went to its end."""
-        if self._is_dry:
-            return
+        for call in self._calls.values():
+            call.keep_sample()
         self._state.seen([call.number for call in self._calls.values()])
+
+    def suspicions(self) -> Iterator[tuple[str, int, str]]:
+        """Yield the calls that update nearly all that they know, with the number so far and what to do about it."""
+        for call in self._calls.values():
+            if call.known >= LEAST_KNOWN and call.updated >= NEARLY_ALL * call.known:
+                yield call.identity, call.updated, call.suspicion()
 
 
 class ChangingCall:
     """One call of a sync that sends only changes.
 
     :param call: as the DAG author said it.
+    :param made: what makes its messages.
     :param columns: what the query returned.
     :param options: of the sync.
     :param state: of the sync.
     :param namespace: of the message ids.
+    :param on_moved: is told the numbers of keys that live on under another.
+    :ivar is_first: whether no run that went to its end has seen it.
+    :ivar known: rows so far whose key the state knew.
+    :ivar updated: those of them that are sent, since they have changed.
     """
 
-    def __init__(self, call: Call, columns: Columns, options: Options, state: State, namespace: Namespace) -> None:
+    def __init__(
+        self,
+        call: Call,
+        made: CompiledCall,
+        columns: Columns,
+        options: Options,
+        state: State | DryState,
+        namespace: Namespace,
+        on_moved: Callable[[Sequence[int]], None],
+    ) -> None:
         self.identity = call.identity
         self.number, seen = state.call(call.identity)
         self.deletes = "deleted" in call.kinds
+        self.known = self.updated = 0
         self._state = state
         self._ids = namespace.maker(call.identity)
         self._kinds = call.kinds
-        self._names_itself = call.message_id is not None
-        self._is_dry = options.validate_only
-        self.is_baseline = options.first_run == "baseline" and not seen
-        # Contents that were sent, or were met in this page, and do not stand in the state yet.
+        self.is_first = not seen
+        self.is_baseline = options.first_run == "baseline" and self.is_first
+        self._fingerprints = Fingerprints(
+            made.from_columns, omits_nulls=options.omit_nulls, has_own_ids=made.names_itself
+        )
+        self._sample = Sample(state.sample(self.number), made.from_columns)
+        key = [columns.index(name, "key") for name in options.key_columns]
+        self._rekeying = Rekeying(state, self.number, key, self._fingerprints, self._ids_of, on_moved)
+        # What was sent, or was met in this page, and does not stand in the state yet: by key, its hash by value.
         self._fresh: dict[int, int] = {}
         if self.deletes:
             self._key = options.key_columns
@@ -187,69 +247,123 @@ class ChangingCall:
         self, rows: Sequence[int], contents: Sequence[bytes], keys: Sequence[bytes], page: Sequence[Row], refuse: Refuse
     ) -> Due:
         """Return what is to be sent; see Changes.due."""
-        numbers, found = numbers_of(keys), self._fingerprints(keys, contents)
-        places = self._differing(numbers, found)
-        known = self._state.known(self.number, [numbers[place] for place in places]) if places else {}
+        differing = self._differing(contents, keys, page)
+        due, silent = Due(unchanged=len(keys) - len(differing)), []
+        self.known += due.unchanged
+        known = self._look_up(differing)
         run, fresh = self._state.run, self._fresh
-        due, silent = Due(unchanged=len(keys) - len(places)), []
-        for place in places:
-            key, number, content = keys[place], numbers[place], found[place]
-            _, was, sent, last_run, doubt = known.get(number, _NOT_KNOWN)
-            if content == fresh.get(number, was) and (number in fresh or not doubt):
-                due.unchanged += 1
-                continue
-            if number in fresh or (last_run == run and not doubt):
+        for one in differing:
+            number, content, meaning = one.number, one.found, one.found ^ one.by_value
+            _, was, sent, last_run, doubt, meant = known.get(number, _NOT_KNOWN)
+            is_known = was not in (None, GONE)
+            if number in fresh:
+                is_unchanged = one.by_value == fresh[number]
+            else:
+                is_unchanged = not doubt and is_same(was, meant, content, one.by_value)
+                self.known += is_known
+            if not is_unchanged and (number in fresh or (last_run == run and not doubt)):
                 again = "found the key of an earlier row, with other content; a key is one row"
-                refuse(rows[place], key, Refused("key_again", again, "key"))
+                refuse(rows[one.place], one.key, Refused("key_again", again, "key"))
                 continue
-            fresh[number] = content
-            kind = "added" if was in (None, GONE) or doubt == AS_NEW else "updated"
-            ids = self._ids_of(page[place]) if self.deletes else None
+            due.unchanged += is_unchanged
+            if is_unchanged and (number in fresh or (was, meant) == (content, meaning)):
+                continue
+            fresh[number] = one.by_value
+            self._look_closer(one)
+            kind = "added" if not is_known or doubt == AS_NEW else "updated"
+            ids = self._ids_of(one.row)
+            if is_unchanged:  # it says the same in other words, or an older version has saved it
+                silent.append(Entry(self.number, number, content, sent, last_run, 0, ids, meaning))
+                continue
             sent += bool(doubt) and was != content  # the id that is in doubt belongs to another content
             if kind in self._kinds and not self.is_baseline:
-                mark = self._mark(
-                    kind, Entry(self.number, number, content, sent, run, DOUBTS[kind], ids), known.get(number)
-                )
-                due.add(rows[place], self._named(contents[place], key, sent), key, mark)
+                self.updated += kind == "updated"
+                posted = Entry(self.number, number, content, sent, run, DOUBTS[kind], ids, meaning)
+                mark = self._mark(kind, posted, known.get(number))
+                due.add(rows[one.place], self._named(one.content, one.key, sent), one.key, mark)
             else:
                 due.unchanged += 1
-                silent.append(Entry(self.number, number, content, sent, run, 0, ids))
-        if self._is_dry:
-            fresh.clear()
-            return due
+                silent.append(Entry(self.number, number, content, sent, run, 0, ids, meaning))
         self._state.save(silent)
         for entry in silent:
             del fresh[entry.key]
         return due
 
-    def _differing(self, numbers: Sequence[int], found: Sequence[int]) -> list[int]:
-        """Return the places of rows that differ from what Segment last accepted, and of all with the key of such a one.
+    def _look_up(self, rows: Sequence[Differing]) -> dict[int, Known]:
+        """Return what is known of rows' keys, also of those that were of another type."""
+        if not rows:
+            return {}
+        known = self._state.known(self.number, [one.number for one in rows])
+        return known | self._rekeying.find(rows, known, self._fresh) if self._rekeying.knows_any else known
+
+    def _look_closer(self, one: Differing) -> None:
+        if self._sample.wants(one.number):
+            self._sample.see(one.number, self._fingerprints.said(one.content))
+
+    def keep_sample(self) -> None:
+        """Save what tells the next run which field changes."""
+        if (kept := self._sample.kept()) is not None:
+            self._state.keep_sample(self.number, kept)
+
+    def suspicion(self) -> str:
+        """Return what it means that nearly all that is known is updated."""
+        most = self._sample.most()
+        field = f"the field that differs most is {most}: " if most else ""
+        return (
+            f"of {self.known:,} known rows are updated, and billed; {field}a value that is new in each run, such as "
+            "now() or an array without an order, makes every row due: leave it out, or give it an order"
+        )
+
+    def _differing(self, contents: Sequence[bytes], keys: Sequence[bytes], page: Sequence[Row]) -> list[Differing]:
+        """Return the rows that differ from what Segment last accepted, and all with the key of such a one.
 
         Most rows of most runs get no further than here.
         """
+        numbers, found = numbers_of(keys), self._fingerprints.of(keys, contents)
         accepted, fresh = self._state.accepted(self.number, numbers), self._fresh
         pairs = zip(numbers, found, strict=True)
         differing = {number for number, content in pairs if accepted.get(number) != content or number in fresh}
-        return [place for place, number in enumerate(numbers) if number in differing] if differing else []
-
-    def _fingerprints(self, keys: Sequence[bytes], contents: Sequence[bytes]) -> list[int]:
-        """Return the hashes of contents; keys are in them, so that two with one hash are sent again, never skipped."""
-        if self._names_itself:
-            contents = [_without_own_id(content) for content in contents]
+        if not differing:
+            return []
+        places = [place for place, number in enumerate(numbers) if number in differing]
+        by_value = self._fingerprints.by_value(
+            [keys[place] for place in places], [contents[place] for place in places], [found[place] for place in places]
+        )
         return [
-            number if number not in (FORGOTTEN, GONE) else 2 for number in _hashes(map(bytes.__add__, keys, contents))
+            Differing(numbers[place], keys[place], contents[place], found[place], said, page[place], place)
+            for place, said in zip(places, by_value, strict=True)
         ]
 
     def ended(self, mark: Mark) -> None:
         """Forget that a call was on its way: the state has what became of it."""
         self._fresh.pop(mark.entry.key, None)
 
+    def compare(self, seen: Seen) -> Counter[int]:
+        """Find the keys that the query does not return any more, and count them by the run that wrote them last."""
+        counts: Counter[int] = Counter()
+        for page in self._state.keys(self.number, PAGE):
+            gone = seen.missing([key for key, _ in page])
+            if gone and self.deletes:
+                gone -= {e.key for e in self._state.entries(self.number, list(gone)) if self._is_there(e, seen)}
+            seen.note_gone(self.number, gone)
+            counts.update(run for key, run in page if key in gone)
+        return counts
+
+    def _is_there(self, entry: Entry, seen: Seen) -> bool:
+        """Tell whether a key that seems to be gone was seen in another type, in a row of which no call was made."""
+        ids = json.loads(entry.ids or "{}", parse_float=Decimal)
+        key = [ids.get(name) for name in self._key]
+        forms = [*key_bytes([[value] for value in key]), *other_forms(key)]
+        numbers = numbers_of([form for form in forms if form is not None])
+        if len(seen.missing(numbers)) == len(set(numbers)):
+            return False
+        seen.add([entry.key])  # for the calls that keep no ids
+        return True
+
     def gone(self, seen: Seen) -> Iterator[list[Entry]]:
-        """Yield what is known of keys that the query does not return any more, some at a time."""
-        for entries in self._state.entries(self.number, PAGE):
-            missing = seen.missing([entry.key for entry in entries])
-            if found := [entry for entry in entries if entry.key in missing]:
-                yield found
+        """Yield what is known of the keys that compare() has found to be gone, some at a time."""
+        for keys in seen.gone(self.number, PAGE):
+            yield self._state.entries(self.number, keys)
 
     def forget(self, entries: Sequence[Entry]) -> None:
         """Remember that keys are gone, without a call: when they come back they are new, for this call too."""
@@ -270,7 +384,8 @@ class ChangingCall:
             sent = entry.sent + (bool(entry.doubt) and entry.content != GONE)
             event = self._named(content, b"%d" % entry.key, sent)
             posted = entry._replace(content=GONE, sent=sent, run=self._state.run, doubt=DOUBTS["deleted"])
-            due.add(0, event, key, self._mark("deleted", posted, entry[1:6]))
+            known = (entry.key, entry.content, entry.sent, entry.run, entry.doubt, entry.meaning)
+            due.add(0, event, key, self._mark("deleted", posted, known))
         return due
 
     def _mark(self, kind: str, posted: Entry, known: Known | None) -> Mark:
@@ -279,19 +394,22 @@ class ChangingCall:
         A new key needs nothing before: its first id is made of its content alone. But after a run that left calls of
         unknown fate, Segment may have another content under such an id.
         """
-        _, content, sent, _, in_doubt = known or _NOT_KNOWN
-        is_new = content in (None, GONE) and not in_doubt
-        is_said = (content, sent, in_doubt) == (posted.content, posted.sent, posted.doubt)
+        _, was, was_sent, _, in_doubt, _ = known or _NOT_KNOWN
+        is_new = was in (None, GONE) and not in_doubt
+        is_said = (was, was_sent, in_doubt) == (posted.content, posted.sent, posted.doubt)
         doubt = None if is_said or (is_new and not self._state.is_recovering) else posted
-        return Mark(kind, posted._replace(sent=posted.sent + 1, doubt=0), doubt)
+        call, key, content, sent, run, _, ids, meaning = posted  # _replace() takes four times as long
+        return Mark(kind, Entry(call, key, content, sent + 1, run, 0, ids, meaning), doubt)
 
     def _named(self, content: bytes, origin: bytes, sent: int) -> bytes:
         if batching.has_own_id(content):
             return content
         return with_id(content, self._ids.make(b"%b#%d" % (origin, sent), content))
 
-    def _ids_of(self, row: Row) -> str:
+    def _ids_of(self, row: Row) -> str | None:
         """Return the values that a call on "deleted" is made from, since the row will be gone then."""
+        if not self.deletes:
+            return None
         found = zip(self._columns, self._places, strict=True)
         text = orjson.dumps({name: self._kept(row[place]) for name, place in found}).decode()
         # In ASCII, whatever character set a database of the state has; only texts hold other characters.
@@ -303,56 +421,3 @@ class ChangingCall:
             return values.to_json(value, self._zone)
         except (Refused, SettingError):
             return str(value).encode("utf-8", "backslashreplace").decode()
-
-
-class Seen:
-    """The keys that a query has returned, on disk where they are many."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # a file of its own that is gone with the connection
-        self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY)")
-        self._database.execute("BEGIN")
-
-    def add(self, keys: Sequence[int]) -> None:
-        """Remember keys."""
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in sorted(keys)])
-
-    def missing(self, keys: Sequence[int]) -> set[int]:
-        """Return those of some keys that were not seen."""
-        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT key FROM seen)"
-        return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
-
-
-def numbers_of(keys: Sequence[bytes]) -> list[int]:
-    """Return keys as 64-bit integers: themselves where they are such, which keeps neighbours together, else hashes.
-
-    :param keys: as message_ids.Origins gives them.
-    """
-    texts = [key[1:-1] for key in keys]  # of a list of one value in JSON
-    with suppress(ValueError):
-        numbers = list(map(int, texts))
-        if max(map(abs, numbers), default=0) < 2**63:
-            return numbers
-    pairs = zip(texts, _hashes(keys), strict=True)
-    return [hashed if text.startswith(b'"') or not _is_64_bit_integer(text) else int(text) for text, hashed in pairs]
-
-
-def _is_64_bit_integer(text: bytes) -> bool:
-    return text.removeprefix(b"-").isdigit() and -(2**63) <= int(text) < 2**63
-
-
-def _without_own_id(content: bytes) -> bytes:
-    if not batching.has_own_id(content):
-        return content
-    own = len(orjson.dumps({"messageId": orjson.loads(content)["messageId"]})) - 1
-    return b"{" + content[own + 1 :]
-
-
-def _hashes(parts: Iterable[bytes]) -> list[int]:
-    """Return 64-bit hashes."""
-    new, digests = _EMPTY.copy, []
-    for part in parts:
-        digest = new()
-        digest.update(part)
-        digests.append(digest.digest())
-    return list(struct.unpack(f">{len(digests)}q", b"".join(digests)))

@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.values import describe, is_missing
+from airflow_provider_segment.core.kinds import describe, hint_of_json, is_missing, named_row
+from airflow_provider_segment.core.unreadable import Unreadable
 
 Leaf: TypeAlias = Literal["text", "a number", "true or false", "an object"]
 Known: TypeAlias = "Leaf | dict[str, Known]"
@@ -66,6 +67,8 @@ def typed(value: Any, known: Known | None, path: str) -> Any:
     """
     if known is None or (known == TEXT and type(value) is str and value):
         return value
+    if isinstance(value, Unreadable):
+        raise value.refused(path)
     # An empty text says nothing, but within an object it may stand as one.
     if is_missing(value) or (value == "" and (known != TEXT or path.count(".") == 1)):
         return None
@@ -90,9 +93,10 @@ def says_nothing(value: Any) -> bool:
 
 
 def _object(value: Any, known: dict[str, Known], path: str) -> dict[str, Any] | None:
+    value = named_row(value) or value
     if not isinstance(value, Mapping):
         code = "context_not_valid" if "." in path else "context_not_object"
-        raise Refused(code, f"found {describe(value)}; expected an object", path)
+        raise Refused(code, f"found {describe(value)}; expected an object{hint_of_json(value)}", path)
     made = {name: typed(part, known.get(name), f"{path}.{name}") for name, part in value.items()}
     return {name: part for name, part in made.items() if not says_nothing(part)} or None
 

@@ -9,16 +9,21 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from airflow_provider_segment.core.batching import MAX_BODY_BYTES, MAX_EVENTS, Batch
 from airflow_provider_segment.core.errors import CredentialsError, EndpointError, NotSentError, SegmentError
-from airflow_provider_segment.core.retries import MAX_ASKED_WAIT, RetryPolicy, Verdict, asked_wait, judge
+from airflow_provider_segment.core.retries import MAX_ASKED_WAIT, RetryPolicy, Success, Verdict, asked_wait, judge
 from airflow_provider_segment.core.transport import Response, Transport
 
+# Events that a batch may always have under a limit, as far as they are ten seconds' worth.
+_SMALL_BATCH = 25
 # Seconds between looks at whether somebody has stopped the run.
 _LOOK = 0.2
+STOPPED = "the run was stopped"
+# Stands for the answer that nobody waited for.
+_NO_ANSWER = Response(None, trouble=STOPPED)
 
 
 @dataclass(slots=True)
@@ -51,8 +56,7 @@ class Pace:
     """
 
     def __init__(self, events_per_second: float = 0) -> None:
-        # Under a limit a batch holds a tenth of a second's events: larger ones would come as bursts.
-        self.max_events = min(MAX_EVENTS, max(1, int(events_per_second // 10))) if events_per_second else MAX_EVENTS
+        self.max_events = _batch_size(events_per_second) if events_per_second else MAX_EVENTS
         self._rate = events_per_second
         self._lock = threading.Lock()
         self._next = 0.0
@@ -82,6 +86,15 @@ class Pace:
             self._held_until = max(self._held_until, time.monotonic() + seconds)
 
 
+def _batch_size(rate: float) -> int:
+    """Return how many events a batch holds under a limit: any span of time has at most these above the limit.
+
+    A tenth of a second's, since larger ones would come as bursts; of a small limit more, so that the requests do not
+    outnumber what they carry.
+    """
+    return max(1, int(min(MAX_EVENTS, max(rate / 10, min(_SMALL_BATCH, rate * 10)))))
+
+
 class Delivery:
     """Sends batches, several at once.
 
@@ -89,14 +102,23 @@ class Delivery:
     :param policy: when to try again.
     :param pace: the limit that all senders share.
     :param max_in_flight: batches at once.
+    :param success: what the endpoint answers when it has taken a batch.
     """
 
-    def __init__(self, transport: Transport, policy: RetryPolicy, pace: Pace, max_in_flight: int = 8) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        policy: RetryPolicy,
+        pace: Pace,
+        max_in_flight: int = 8,
+        success: Success = Success.SEGMENT,
+    ) -> None:
         self.max_bytes = MAX_BODY_BYTES - transport.overhead
         self.max_events = pace.max_events
         self._transport = transport
         self._policy = policy
         self._pace = pace
+        self._success = success
         self._max_in_flight = max_in_flight
         # A batch has its deadline; after it one request may still wait for its turn, its answer and a last token.
         self._patience = policy.deadline + MAX_ASKED_WAIT + 4 * transport.timeout
@@ -129,8 +151,10 @@ class Delivery:
     def make_room(self) -> list[Outcome]:
         """Return the outcomes of batches that have ended; waits while too many are on their way.
 
-        :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte.
+        :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte; or the run was
+            stopped.
         """
+        self.check()
         self._wait_until(lambda: len(self._flying) - sum(f.done() for f in self._flying) < self._max_in_flight)
         return self._ended()
 
@@ -157,6 +181,14 @@ class Delivery:
         """Whether somebody has stopped it."""
         return self._stopping.is_set()
 
+    def check(self) -> None:
+        """Say so when somebody has stopped it.
+
+        :raises NotSentError: then.
+        """
+        if self._stopping.is_set():
+            raise NotSentError(STOPPED)
+
     def stop(self) -> None:
         """Let requests that were made come back, and make no new ones."""
         self._stopping.set()
@@ -177,8 +209,7 @@ class Delivery:
         """
         deadline = time.monotonic() + self._patience
         while not is_so():
-            if self._stopping.is_set():
-                raise NotSentError("the run was stopped")
+            self.check()
             if time.monotonic() > deadline:
                 raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
             wait({future for future in self._flying if not future.done()}, _LOOK, FIRST_COMPLETED)
@@ -204,6 +235,8 @@ class Delivery:
             elif verdict is Verdict.SPLIT:
                 outcome.rejected.append((part.start, response))
             else:
+                if batch.is_quoted_by(response.text, part):
+                    response = replace(response, text="")
                 outcome.error = _error(verdict, response, self._transport.endpoint)
         return outcome
 
@@ -218,7 +251,7 @@ class Delivery:
             outcome.requests += response.sent > 0  # none was made where there was no token to make it with
             outcome.retries += attempt > 1
             outcome.bytes += response.sent
-            verdict = judge(response.status, documented=response.documented, oauth=self._transport.has_tokens)
+            verdict = self._judge(response)
             if verdict is Verdict.SPLIT and "write key" in response.message.lower():
                 verdict = Verdict.CREDENTIALS  # "An invalid write key was provided": halving would not find it
             if verdict is Verdict.CREDENTIALS and not renewed and self._transport.renew():
@@ -233,16 +266,33 @@ class Delivery:
             if response.status == 429:
                 self._pace.hold(seconds)
             self._stopping.wait(seconds)
-        return Response(None, trouble="the run was stopped"), Verdict.RETRY
+        return _NO_ANSWER, Verdict.RETRY
+
+    def _judge(self, response: Response) -> Verdict:
+        oauth = self._transport.has_tokens
+        verdict = judge(response.status, documented=response.documented, oauth=oauth, success=self._success)
+        if verdict is Verdict.ACCEPTED and self._success is Success.COMPATIBLE:
+            self._success = Success.SEGMENT  # it speaks as Segment does: what sounds otherwise from now on may pass
+        return verdict
 
 
 def _error(verdict: Verdict, response: Response, endpoint: str) -> SegmentError:
     """Say why the run cannot go on, and what to do."""
+    if response is _NO_ANSWER:
+        return NotSentError(STOPPED)
     if verdict is Verdict.CREDENTIALS:
         if response.trouble:
             return CredentialsError(f"{response.trouble}: check the connection's OAuth app id, key id and private key")
         return CredentialsError(
             f"{endpoint} refuses the write key (HTTP {response.status}): check the connection's key"
+        )
+    if verdict is Verdict.UNCLEAR:
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        found = " ".join(filter(None, (str(response), kind[:40], repr(response.text) if response.text else "")))
+        return EndpointError(
+            f'{endpoint}/batch answers {found} in place of HTTP 200 with {{"success": true}}. If it is a server like '
+            "Segment's, such as RudderStack, and this means that it took the events, set accept_any_2xx in the "
+            "connection's extra; otherwise check the connection's host"
         )
     if verdict is Verdict.MISPLACED:
         location = response.headers.get("location", "").partition("?")[0]

@@ -8,7 +8,9 @@ SegmentError
 ├── StateError         look at the state's database: it failed
 │   └── LeaseError     let one run end before another of the same sync begins
 ├── DeletionError      mend the query, or raise `max_deleted`: too many keys are gone
-├── SourceError        look at the source database: the query failed
+├── SourceError        look at the source database: it failed
+│   └── QueryError     mend the query: the database does not take it
+├── TooFewRowsError    wait for the load, mend the query, or lower `min_rows`: there are fewer rows
 ├── RejectsError       make room for the file of rejects
 ├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
 └── NotSentError       try again: calls were not sent for a reason that may pass
@@ -53,9 +55,15 @@ class EndpointError(SegmentError):
 
 
 class SourceError(SegmentError):
-    """The source database failed; its own words are left out, because they may quote a row."""
+    """The source database failed; its own words are left out where they may quote a row."""
 
     retry_helps = True
+
+
+class QueryError(SourceError):
+    """The source database does not take the query: its names, its syntax or its parameters are wrong."""
+
+    retry_helps = False
 
 
 class StateError(SegmentError):
@@ -70,6 +78,12 @@ class LeaseError(StateError):
 
 class DeletionError(SegmentError):
     """More of the known keys are gone from the query's result than `max_deleted` allows; nothing was deleted."""
+
+
+class TooFewRowsError(SegmentError):
+    """The source has fewer rows than `min_rows`; nothing was sent, and a load that is late may come yet."""
+
+    retry_helps = True
 
 
 class RejectsError(SegmentError):
@@ -92,7 +106,8 @@ class Refused(Exception):
     """One value, and so its call, cannot be sent.
 
     :param code: the rule, in Segment's words where Segment has them.
-    :param reason: what was found (type and length, never the value) and what was expected.
+    :param reason: what was found (type and length, never the value) and what was expected; {column} in it stands for
+        the column's name.
     :param field: where in the message, such as "traits.age".
     """
 
@@ -101,3 +116,11 @@ class Refused(Exception):
         self.code = code
         self.reason = reason
         self.field = field
+
+    def told(self, column: str | None = None) -> str:
+        """Return the reason for the reader.
+
+        :param column: where the value comes from, as far as one column can be named.
+        """
+        reason = self.reason.replace("{column}", column or "the column")
+        return f"column {column}: {reason}" if column else reason

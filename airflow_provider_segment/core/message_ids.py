@@ -7,30 +7,28 @@ and how many equal rows came before it in this run.
 
 from __future__ import annotations
 
-import datetime as dt
 import struct
 from binascii import hexlify
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 
-from airflow_provider_segment.core.values import is_missing, is_numpy
+from airflow_provider_segment.core.keys import key_bytes
+from airflow_provider_segment.core.row_bytes import bytes_of
 
 ID_BYTES = 16
 _WITH_ID = b'%b,"messageId":"%b"}'
 _MARK_AND_PLACE = struct.Struct(">4sH")  # of a hash: its fingerprint, and in which of 65,536 buckets it lies
 _FIRST = (0).to_bytes(8)
-# Datetimes come to our own rule: two sessions may give one point in time in two zones.
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 class Namespace:
     """Where ids are unique: a sync and its run, or a task.
 
-    :param parts: texts and numbers that name it, such as sync id, run id, map index and the key's fingerprint.
+    :param parts: texts and numbers that name it, such as sync id, run id and the write key's fingerprint; the map
+        index only where there is no key, since mapped tasks count equal rows each by itself.
     """
 
     def __init__(self, *parts: str | int | None) -> None:
@@ -96,64 +94,12 @@ def fingerprint(secret: str) -> str:
     return blake2b(secret.encode(), digest_size=8, person=b"write key").hexdigest()
 
 
-def _key_bytes(values: list[Any]) -> bytes | None:
-    encoded = _bytes_of(values)
-    # orjson keeps 4 KB for each result, however short; a copy is as long as it is.
-    return None if b"null" in encoded and None in orjson.loads(encoded) else b"%b" % encoded
-
-
-def _plain_keys(values: Sequence[Any]) -> list[bytes] | None:
-    """Return what _key_bytes() does for columns of 64-bit integers or of text, which most keys are; None for others."""
-    types = set(map(type, values))
-    if types == {int} and max(map(abs, values)) < 2**63:
-        return [b"[%d]" % value for value in values]
-    if types == {str}:
-        with suppress(orjson.JSONEncodeError):  # half characters
-            return [b"%b" % orjson.dumps((value,)) for value in values]
-    return None
-
-
-def _bytes_of(content: Any) -> bytes:
-    """Return bytes that are the same for equal values in every process."""
-    try:
-        return orjson.dumps(content, default=_any_value, option=_OPTIONS)
-    except orjson.JSONEncodeError:  # very long integers, half characters, names that are tuples, great depth
-        return orjson.dumps(_spelled(content))
-
-
-def _any_value(value: Any) -> Any:
-    """Tell values apart that JSON does not know; a type without a text of its own counts as equal to its likes."""
-    if is_missing(value):
-        return None
-    if isinstance(value, dt.datetime) and value.tzinfo is not None:
-        return str(value.astimezone(dt.UTC))
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value).hex()
-    if is_numpy(value):
-        return value.tolist()
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(str, value))
-    text = str(value)
-    return type(value).__name__ if " object at 0x" in text else text
-
-
-def _spelled(value: Any, depth: int = 0) -> Any:
-    """Return a value that orjson refuses as texts and lists of them."""
-    if value is None or depth > 200:
-        return None if value is None else type(value).__name__
-    if isinstance(value, Mapping):
-        return [[_spelled(name, depth + 1), _spelled(part, depth + 1)] for name, part in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [_spelled(part, depth + 1) for part in value]
-    return str(_any_value(value)).encode("utf-8", "backslashreplace").decode()
-
-
 def content_digest(content: Any) -> bytes:
     """Return a hash of a row's values, or of a message that a user wrote.
 
     :param content: of any types; those that JSON does not know are told apart by their text.
     """
-    return blake2b(_bytes_of(content), digest_size=ID_BYTES).digest()
+    return blake2b(bytes_of(content), digest_size=ID_BYTES).digest()
 
 
 class Origins:
@@ -172,9 +118,7 @@ class Origins:
         :param page: some rows.
         """
         if self._occurrences is None:
-            columns = [[row[place] for row in page] for place in self._key]
-            keys = map(list, zip(*columns, strict=True))
-            return [*((_plain_keys(columns[0]) if len(columns) == 1 else None) or map(_key_bytes, keys))]
+            return key_bytes([[row[place] for row in page] for place in self._key])
         return self._occurrences.numbered(map(content_digest, page))
 
 

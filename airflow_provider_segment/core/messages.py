@@ -11,9 +11,9 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from airflow_provider_segment.core import context, values
+from airflow_provider_segment.core import context, ids, values
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.values import describe
+from airflow_provider_segment.core.kinds import describe, hint_of_json, is_missing
 
 Message: TypeAlias = dict[str, Any]
 Rule: TypeAlias = Callable[[Message], None]
@@ -146,13 +146,13 @@ def field(name: str, value: Any, zone: dt.tzinfo | None) -> Any:
     :raises Refused: if it cannot stand there.
     """
     if name in IDS:
-        return values.to_id(value, name)
+        return ids.to_id(value, name)
     if name == "timestamp":
         return values.timestamp(value, zone)
     if type(value) is int:
         return str(value)  # an event or a page may be called 404
     # Empty names are left out: Segment drops a page whose name is empty, and takes one without.
-    return None if values.is_missing(value) or value == "" else value
+    return None if is_missing(value) or value == "" else value
 
 
 def name_into_properties(message: Message) -> None:
@@ -202,4 +202,5 @@ def on_the_wire(message: Any, zone: dt.tzinfo | None) -> Message:
 def _is_object(message: Message, name: str) -> None:
     value = message.get(name)
     if value is not None and not isinstance(value, dict):
-        raise Refused(f"{name}_not_object", f"found {describe(value)}; expected an object", name)
+        reason = f"found {describe(value)}; expected an object{hint_of_json(value)}"
+        raise Refused(f"{name}_not_object", reason, name)

@@ -4,30 +4,34 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 
 1. read      a page of rows comes from the source            pages
 2. tell      what tells the row from the others              message_ids.Origins
-3. map       each call makes its message from the row        route, mapping.CompiledCall
+3. map       each call makes its message from the row        route, mapping.CompiledCall, readers
 4. encode    the bytes that are measured and sent            route, batching.encoder
 5. compare   with sync_mode="changes": is it due at all?     changes, state
 6. name      the id that a later try will repeat             route, message_ids.MessageIds
+             and skip what an earlier try had acknowledged   resume
 7. cut       batches, by bytes and by count                  batching.Batcher
 8. show      the first messages, for a reader who asks       preview
 9. deliver   a batch is posted, again where that may help    delivery, retries, transport
 10. settle   acknowledged, refused, not sent: all counted,   report, rejects
-             and what was accepted is remembered             changes, state
+             and what was accepted is remembered             changes, state; resume
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from airflow_provider_segment.calls import Call, columns_of
+from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
 from airflow_provider_segment.core.batching import Batch, Batcher
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.delivery import Delivery, Outcome
 from airflow_provider_segment.core.errors import (
     CredentialsError,
@@ -36,20 +40,24 @@ from airflow_provider_segment.core.errors import (
     RejectsError,
     SegmentError,
     StateError,
+    TooFewRowsError,
 )
-from airflow_provider_segment.core.mapping import Columns, CompiledCall, Row, WrittenMessages
+from airflow_provider_segment.core.mapping import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, Origins
-from airflow_provider_segment.core.messages import TYPES, Message
+from airflow_provider_segment.core.messages import Message
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.core.pages import Pages, read_ahead
 from airflow_provider_segment.core.preview import Preview
+from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.rejects import NoRejects, Rejects, line_of
 from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.route import Route
+from airflow_provider_segment.core.unreadable import unreadable_in
 from airflow_provider_segment.core.values import ZoneMissing
 
 if TYPE_CHECKING:
-    from airflow_provider_segment.core.changes import Changes
+    from airflow_provider_segment.core.changes import Changes, Due, Mark
+    from airflow_provider_segment.core.resume import Resume
     from airflow_provider_segment.core.state import State
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
@@ -65,7 +73,9 @@ class Plan:
     :param options: how rows become calls.
     :param rejects: where refused calls are written.
     :param state: what Segment last accepted, where only changes are sent.
+    :param resume: what earlier tries of the run had acknowledged, where all is sent and this is known.
     :param on_progress: is called with the report after each page.
+    :param on_warning: is called at once with what should be known before the run ends.
     """
 
     calls: Sequence[Call] | None
@@ -73,7 +83,9 @@ class Plan:
     options: Options = field(default_factory=Options)
     rejects: Rejects = field(default_factory=NoRejects)
     state: State | None = None
+    resume: Resume | None = None
     on_progress: Callable[[Report], None] = lambda _: None
+    on_warning: Callable[[str], None] = lambda _: None
 
 
 def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
@@ -84,13 +96,14 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
     :param delivery: takes the batches; its limits say how large they may be.
     :param report: is filled; it is right whatever is raised.
     :raises ColumnError: if the calls and the columns do not fit together; nothing was sent.
+    :raises TooFewRowsError: if there are fewer rows than the plan expects at least; nothing was sent.
     :raises RejectedError: if more calls were refused than the plan allows; all good ones were sent.
     :raises SegmentError: if the run could not go on; requests on their way were waited for,
         for a few seconds, and counted.
     """
     run = _Run(rows.columns, plan, delivery, report)
     try:
-        run.send(rows.pages)
+        run.send(rows)
     except BaseException as error:
         # A task that is killed has seconds to end; otherwise requests on their way have the time that they need.
         in_a_hurry = delivery.is_stopped or not isinstance(error, Exception)
@@ -112,25 +125,35 @@ class _Run:
         calls = None if plan.calls is None else [call for call in plan.calls if call.enabled]
         options, key = plan.options, plan.options.key_columns
         # Without a row nothing tells the columns; what the calls name will do, since keys that are gone need no row.
-        named = dict.fromkeys([*key, *(name for call in calls or () for name in columns_of(call))])
+        named = dict.fromkeys([*key, *(name for call in calls or () for name in named_columns(call))])
         columns = Columns(list(named) if names is None else names)
-        self._origins = Origins([columns.index(name, "key") for name in key])
-        self._changes = _changes(plan, calls or [], columns)
-        makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)]
-        if calls is not None:
-            makers = [CompiledCall(call, columns, options) for call in calls]
+        self._columns = columns.names
+        self._key = [columns.index(name, "key") for name in key]
+        self._origins = Origins(self._key)
+        compiled = [CompiledCall(call, columns, options) for call in calls or ()]
+        makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)] if calls is None else compiled
+        self._changes = _changes(plan, list(zip(calls or (), compiled, strict=True)), columns)
         only_changes = plan.state is not None
         self._routes = [Route(maker, plan.namespace, options, only_changes=only_changes) for maker in makers]
+        kinds = CHANGE_KINDS if only_changes else ("all",)
+        report.planned = {maker.identity: dict.fromkeys(kinds, 0) for maker in makers}
+        self._told: set[str] = set()
+        of_rows = [route for route in self._routes if route.is_of_rows]
+        self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
+        self._made_none = 0
         self._rejects = plan.rejects
+        self._resume = plan.resume
         self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(plan.options.preview_path)
 
-    def send(self, pages: Iterable[Sequence[Row]]) -> None:
-        for page in pages:
+    def send(self, rows: Pages) -> None:
+        for page in self._enough(rows):
+            self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
                 self._post(batch)
+            self._warn_early()
             self._plan.on_progress(self._report)
         for batch in self._batcher.rest():
             self._post(batch)
@@ -138,10 +161,28 @@ class _Run:
         if self._changes is not None:
             self._send_deletions(self._changes)
 
+    def _enough(self, rows: Pages) -> Iterator[Sequence[Row]]:
+        """Return the pages, once it is known that they have as many rows as are expected at least."""
+        least = self._plan.options.min_rows
+        found, pages = read_ahead(rows, least)
+        if found < least:
+            self._report.rows = found
+            raise TooFewRowsError(
+                f"min_rows: expected at least {least:,} rows, found {found:,}; nothing was sent and nothing deleted"
+            )
+        return pages
+
     def _send_deletions(self, changes: Changes) -> None:
         """Make the calls for keys that are gone, now that the query was read to its end and all else was sent."""
+        for identity in changes.undeletable():
+            reason = (
+                "rows have a key that cannot be read, so that nobody can tell which keys are gone: this run deletes "
+                "none; mend the rows, or leave them out in the query"
+            )
+            self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
         for identity, due in changes.deletions(self._refuse_change):
             self._report.calls += len(due.rows)
+            self._plan_for(identity, due)
             for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.marks):
                 self._post(batch)
         for batch in self._batcher.rest():
@@ -155,24 +196,64 @@ class _Run:
         self._report.rows += len(page)
         origins = self._origins.of(page)
         if self._changes is not None:
-            self._changes.read(origins)
-        for route in self._routes:
-            places, events = self._events(route, page, origins, first)
-            rows, keys = [first + place for place in places], _at(places, origins)
+            self._changes.read(origins, page)
+        for route, wanted in zip(self._routes, self._wanted(page, origins, first), strict=True):
+            places, events = self._events(route, wanted, page, origins, first)
+            rows: Sequence[int] = [first + place for place in places]
+            keys = _at(places, origins)
             if self._changes is None:
+                if self._resume is not None and self._resume.known:
+                    left = self._resume.due(events)
+                    self._report.unchanged += len(events) - len(left)
+                    rows, events, keys = (_at(left, values) for values in (rows, events, keys))
+                self._report.planned[route.call.identity]["all"] += len(events)
                 yield from self._batcher.add(route.call.identity, rows, events, keys if self._has_key else None)
             else:
                 refuse = partial(self._refuse_change, identity=route.call.identity)
                 due = self._changes.due(route.call.identity, rows, events, keys, _at(places, page), refuse)
                 self._report.unchanged += due.unchanged
+                self._plan_for(route.call.identity, due)
                 yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.marks)
 
+    def _plan_for(self, identity: str, due: Due) -> None:
+        """Count what is to be sent, by the kind of the change."""
+        planned = self._report.planned[identity]
+        for kind, number in Counter(mark.kind for mark in due.marks).items():
+            planned[kind] += number
+
+    def _warn_early(self) -> None:
+        """Say at once that nearly all is updated: the run may be long, and each call is billed."""
+        for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
+            if identity not in self._told:
+                self._told.add(identity)
+                self._plan.on_warning(f"{identity}: so far {number:,} {reason}")
+
+    def _wanted(self, page: Sequence[Row], origins: Sequence[bytes | None], first: int) -> list[Sequence[int]]:
+        """Return for each call the places of the rows that make it, and count the rows that make none."""
+        wanted = [self._places(route, page, origins, first) for route in self._routes]
+        if self._may_make_none:
+            of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
+            self._made_none += len(page) - len(set().union(*of_rows))
+        return wanted
+
+    def _places(self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int) -> Sequence[int]:
+        """Return the places of the rows that make a call; a row of which nobody can tell is refused."""
+        with suppress(Refused):
+            return route.places(page)
+        places: list[int] = []
+        for place, row in enumerate(page):
+            try:
+                places += [place] if route.places([row]) else []
+            except Refused as refused:
+                self._report.calls += 1
+                self._refuse(route.rejection(first + place, refused), origins[place], None)
+        return places
+
     def _events(
-        self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
+        self, route: Route, places: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
-        wants = route.call.wants
-        places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
+
         self._report.calls += len(places)
         rows, keys = _at(places, page), _at(places, origins)
         with suppress(Refused, ZoneMissing):
@@ -189,6 +270,8 @@ class _Run:
             made: Message | None = None
             stop, key = None, _at([place], origins)
             try:
+                if key == [None] and (unreadable := unreadable_in(page[place], self._key, self._columns, "key")):
+                    raise unreadable
                 (made,) = route.messages([page[place]], key)
                 events += route.encoded([made], key)
                 places.append(place)
@@ -203,6 +286,8 @@ class _Run:
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
         if self._plan.options.validate_only:
+            if self._changes is not None:  # so that a later row of the same key is told as it would be
+                self._remember(self._changes, batch.marks, batch.marks)
             return
         self.settle(self._delivery.make_room())
         if self._changes is not None:
@@ -224,8 +309,7 @@ class _Run:
     def _count(self, outcome: Outcome) -> None:
         report, batch = self._report, outcome.batch
         accepted = outcome.count()
-        is_first = not report.accepted and (self._plan.state is None or self._plan.state.run == 1)
-        if len(outcome.rejected) == len(batch) > 1 and is_first and outcome.error is None:
+        if len(outcome.rejected) == len(batch) > 1 and outcome.error is None and self._is_first():
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
         report.accepted += accepted
         report.batches += accepted > 0
@@ -234,17 +318,29 @@ class _Run:
         report.bytes += outcome.bytes
         for place, answer in outcome.rejected:
             row, call = batch.rows[place], batch.calls[place]
-            said = "" if _quotes(answer.message, batch.events[place]) else answer.message
+            said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
             reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             self._refuse(rejection, batch.keys[place], batch.events[place])
+        if self._resume is not None and accepted:
+            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
+            self._resume.accepted(chain.from_iterable(parts))
         if self._changes is not None:
-            self._remember(self._changes, outcome)
+            accepted_marks = [mark for part in outcome.accepted for mark in batch.marks[part.start : part.stop]]
+            self._remember(self._changes, accepted_marks, batch.marks)
 
-    def _remember(self, changes: Changes, outcome: Outcome) -> None:
+    def _is_first(self) -> bool:
+        """Tell whether nothing was accepted yet, as far as is known."""
+        state, resume = self._plan.state, self._resume
+        if self._report.accepted or (resume is not None and resume.known):
+            return False
+        try:
+            return not (state is not None and state.has_accepted())
+        except StateError:
+            return False
+
+    def _remember(self, changes: Changes, accepted: Sequence[Mark], marks: Sequence[Mark]) -> None:
         """Save what was accepted, now that it is acknowledged, and count it by the kind of the change."""
-        marks = outcome.batch.marks
-        accepted = [mark for part in outcome.accepted for mark in marks[part.start : part.stop]]
         for mark in accepted:
             setattr(self._report, mark.kind, getattr(self._report, mark.kind) + 1)
         try:
@@ -257,7 +353,7 @@ class _Run:
         """Refuse a call that the state, not the mapping, found wrong."""
         if row == 0:
             self._report.calls += 1  # no row asked for it: its key is gone
-        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.reason), key, None)
+        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.told()), key, None)
 
     def _refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
         """Count a refused call, and write it down where the user asked for it."""
@@ -294,7 +390,12 @@ class _Run:
         """Whatever had no other end was not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.warnings |= {r.call.identity: r.wide for r in self._routes if r.wide}
+        for route in self._routes:
+            route.warn(report)
+        if self._made_none:
+            report.warn("rows", "made_no_call", "rows made no call: the `when` of none fits them", self._made_none)
+        for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
+            report.warn(identity, "nearly_all_updated", reason, number)
         report.seconds = round(time.monotonic() - report.started, 3)
 
 
@@ -303,25 +404,12 @@ def _at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
     return values if len(places) == len(values) else [values[place] for place in places]
 
 
-def _changes(plan: Plan, calls: Sequence[Call], columns: Columns) -> Changes | None:
+def _changes(plan: Plan, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns) -> Changes | None:
     if plan.state is None:
         return None
-    # Imported here: it brings SQLAlchemy, which sync_mode="all" does without.
+    # Imported here: they bring SQLAlchemy, which sync_mode="all" does without.
     from airflow_provider_segment.core.changes import Changes
+    from airflow_provider_segment.core.state_dry import DryState
 
-    return Changes(calls, columns, plan.options, plan.state)
-
-
-def _quotes(text: str, event: bytes) -> bool:
-    """Tell whether an answer repeats a value of the event: then it is as personal as the row."""
-
-    def values_in(part: Any) -> Iterator[str]:
-        if isinstance(part, dict):
-            part = [*part, *part.values()] if part.get("type") not in TYPES else list(part.values())
-        if isinstance(part, list):
-            for inner in part:
-                yield from values_in(inner)
-        elif isinstance(part, (str, int, float)) and len(str(part)) > 3:
-            yield str(part)
-
-    return bool(text) and any(value in text for value in values_in(orjson.loads(event)) if value not in TYPES)
+    state = DryState(plan.state) if plan.options.validate_only else plan.state
+    return Changes(calls, columns, plan.options, state)

@@ -45,14 +45,16 @@ class Report:
     :param accepted: calls that were valid here and acknowledged by Segment with 200 (which is no proof of delivery).
     :param rejected: calls that Segment refused.
     :param not_sent: calls that were valid, and were not acknowledged.
-    :param added: accepted calls for rows that were new.
-    :param updated: accepted calls for rows that had changed.
-    :param deleted: accepted calls for rows that had gone.
+    :param added: accepted calls for rows that were new; with ``validate_only``, those that would be sent.
+    :param updated: the same for rows that had changed.
+    :param deleted: the same for rows that had gone.
     :param batches: batches acknowledged, in whole or in part.
     :param requests: HTTP requests made.
     :param retries: requests that repeated an earlier one.
     :param bytes: bytes of all request bodies.
     :param seconds: how long it took.
+    :param planned: by call, what was to be sent: ``{"identify": {"added": 12, "updated": 3, "deleted": 0}}``, or in
+        ``sync_mode="all"`` ``{"identify": {"all": 30000}}``; whether it was sent and accepted or not.
     :param warnings: by call, the accepted or valid messages that Engage and Unify drop for their many names; and by
         call and code, as ``identify: id_has_blanks``, what else looks wrong and was sent all the same.
     :param warned: what the codes of the warnings mean.
@@ -73,6 +75,7 @@ class Report:
     retries: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    planned: dict[str, dict[str, int]] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     warned: dict[str, str] = field(default_factory=dict, repr=False)
     reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter, repr=False)
@@ -109,6 +112,14 @@ class Report:
     def commonest(self, most: int = 3) -> str:
         """Return the commonest reasons with the first row of each, a line each."""
         return "".join(f"\n  {n} x {self.examples[kind]}" for kind, n in self.reasons.most_common(most))
+
+    def plan(self) -> str:
+        """Return what was to be sent, by call, as a log wants it."""
+        calls = (
+            f"{call}: " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
+            for call, kinds in self.planned.items()
+        )
+        return "; ".join(calls) or "nothing"
 
     def summary(self) -> str:
         """Return the one line that a log wants."""

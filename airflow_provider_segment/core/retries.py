@@ -24,15 +24,30 @@ class Verdict(Enum):
     SPLIT = "the body is refused: find the bad event"
     CREDENTIALS = "the write key is refused"
     MISPLACED = "not the Tracking API"
+    UNCLEAR = "2xx in other words than Segment's: nobody but the reader knows whether the events were taken"
 
 
-def judge(status: int | None, *, documented: bool = True, oauth: bool = False) -> Verdict:
+class Success(Enum):
+    """What an endpoint answers when it has taken a batch."""
+
+    SEGMENT = "200 with the documented body; a 200 with another may pass, as a proxy's does"
+    COMPATIBLE = "the same, as far as is known: no answer in other words has come before"
+    ANY_2XX = "any 2xx"
+
+
+def judge(
+    status: int | None, *, documented: bool = True, oauth: bool = False, success: Success = Success.SEGMENT
+) -> Verdict:
     """Return what an answer means.
 
     :param status: the HTTP status; None when there was no answer.
     :param documented: whether the body of a 200 is the one that Segment documents.
     :param oauth: whether tokens are used: 511 then asks for a new one.
+    :param success: what the endpoint answers when it has taken a batch.
     """
+    if status is not None and status // 100 == 2 and success is not Success.SEGMENT:
+        is_taken = success is Success.ANY_2XX or (status == 200 and documented)
+        return Verdict.ACCEPTED if is_taken else Verdict.UNCLEAR
     if status is None or status in _PASSING_4XX or (status >= 500 and status not in _LASTING_5XX):
         return Verdict.RETRY
     if status == 200:

@@ -6,12 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from airflow_provider_segment.core import batching
 from airflow_provider_segment.core.errors import Refused, SettingError
-from airflow_provider_segment.core.mapping import CompiledCall, Row, WrittenMessages
+from airflow_provider_segment.core.mapping import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.message_ids import Namespace, with_id
-from airflow_provider_segment.core.messages import Message, is_wide
+from airflow_provider_segment.core.messages import Message
+from airflow_provider_segment.core.oddities import Oddities
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.report import Rejection
+from airflow_provider_segment.core.readers import Row
+from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.values import ZoneMissing
+
+_MADE_BY_NONE = "rows were read, and its `when` fits none of them: is a value in it written as the database has it?"
 
 
 class Route:
@@ -27,7 +31,10 @@ class Route:
         self, call: CompiledCall | WrittenMessages, namespace: Namespace, options: Options, *, only_changes: bool
     ) -> None:
         self.call = call
-        self.wide = 0
+        self._oddities = Oddities(call)
+        self._made = 0
+        # With only changes, a call on "deleted" alone is made by keys that are gone.
+        self.is_of_rows = not (only_changes and call.is_of_deletions)
         self._is_named_later = only_changes
         self._encode = batching.encoder(options.zone, with_id=call.names_itself, in_order=only_changes)
         self._ids = namespace.maker(call.identity)
@@ -52,9 +59,32 @@ class Route:
         """
         contents = map(self._encode, messages)
         events = [b"%b" % content for content in contents] if self._is_named_later else self._named(contents, origins)
-        if self.call.may_be_wide:
-            self.wide += sum(map(is_wide, messages))
+        self._oddities.look(messages)
+        for ids in self.call.ids.values():
+            ids.note()
         return events
+
+    def places(self, page: Sequence[Row]) -> Sequence[int]:
+        """Return the places of the rows that make this call.
+
+        :param page: some rows.
+        """
+        wants = self.call.wants
+        places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
+        self._made += len(places)
+        return places
+
+    def warn(self, report: Report) -> None:
+        """Say what looked wrong, now that all rows were read.
+
+        :param report: is told.
+        """
+        self._oddities.tell(report)
+        for ids in self.call.ids.values():
+            for code, reason, number in ids.warnings():
+                report.warn(self.call.identity, code, reason, number)
+        if report.rows and not self._made:
+            report.warn(self.call.identity, "made_by_no_row", _MADE_BY_NONE, report.rows)
 
     def _named(self, contents: Iterable[bytes], origins: Sequence[bytes]) -> list[bytes]:
         if not self.call.names_itself:
@@ -68,8 +98,11 @@ class Route:
         :param row: its number.
         :param refused: why.
         """
-        column = self.call.column(refused.field)
-        reason = f"column {column}: {refused.reason}" if column else refused.reason
+        reason = refused.told(self.call.column(refused.field))
+        if isinstance(refused, batching.TooLarge):
+            largest = self.call.mapped([*refused.sizes][-1])
+            if largest in refused.sizes:
+                reason += f"; the largest field is {largest}, of {refused.sizes[largest]:,} bytes"
         return Rejection(row, self.call.identity, "mapping", self.call.mapped(refused.field), refused.code, reason)
 
     def stopped_by(self, row: int, error: ZoneMissing) -> SettingError:

@@ -1,37 +1,31 @@
-"""What Segment last accepted, by call and key, in a SQL database; written once per accepted batch.
-
-Three tables. ``segment_sync``: one row a sync, with the generation that its message ids carry and the lease of the run
-that may write. ``segment_call``: one row a call, by its identity. ``segment_state``: one row a call and key, in 64-bit
-integers: the key (itself where it is an integer, else a hash), a hash of key and content, and how many calls were
-accepted. There is no personal data in it but the ids of calls made on "deleted", without which nothing could be sent.
-"""
+"""What Segment last accepted, by call and key, in a SQL database; written once per accepted batch."""
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import starmap
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_segment.core import state_sql
-from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
+from airflow_provider_segment.core.errors import StateError
+from airflow_provider_segment.core.history import Terms
+from airflow_provider_segment.core.holder import Holder
+from airflow_provider_segment.core.lease import LEASE_SECONDS, Lease
+from airflow_provider_segment.core.state_connection import StateConnection
+from airflow_provider_segment.core.state_tables import LAYOUT, Tables
 
-LAYOUT = 1
-LEASE_SECONDS = 60
-RENEW_SECONDS = 20
 # Contents that no message has: forgotten by a reset, and gone from the source.
 FORGOTTEN, GONE = 0, 1
 # Kinds of doubt: the content was posted for a key that Segment knew, or as its first.
 AS_KNOWN, AS_NEW = 1, 2
-# Key, content, sent, run and doubt of an Entry.
-Known: TypeAlias = tuple[int, int, int, int, int]
+# Key, content, sent, run, doubt and meaning of an Entry.
+Known: TypeAlias = tuple[int, int, int, int, int, int | None]
 
-_NAME = sa.String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -44,6 +38,8 @@ class Entry(NamedTuple):
     :param run: the run that wrote it.
     :param doubt: not 0 where the content was posted, with ``sent`` in its id, and no acknowledgement was saved.
     :param ids: what a call on "deleted" is made from, as JSON; None for other calls.
+    :param meaning: the hash of what the content says, XOR content: 0 where that is one; beside a content that an older
+        version wrote later it is the hash of nothing. None where it is not known, as in states of before.
     """
 
     call: int
@@ -53,51 +49,18 @@ class Entry(NamedTuple):
     run: int
     doubt: int = 0
     ids: str | None = None
+    meaning: int | None = None
 
 
-class Tables:
-    """The tables of all states in one database.
+class Base(NamedTuple):
+    """How many keys of a call were known when a run began, since which no run has ended whole.
 
-    :param schema: of the database; None takes its default.
+    :param run: the run's number.
+    :param known: the number of keys that were known, and not gone.
     """
 
-    def __init__(self, schema: str | None = None) -> None:
-        self.meta = sa.MetaData(schema=schema)
-        self.sync = sa.Table(
-            "segment_sync",
-            self.meta,
-            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=True),
-            sa.Column("sync_id", _NAME, nullable=False, unique=True),
-            sa.Column("layout", sa.Integer, nullable=False),
-            sa.Column("generation", sa.String(32), nullable=False),
-            sa.Column("write_key", sa.String(32), nullable=False),
-            sa.Column("run", sa.Integer, nullable=False),
-            sa.Column("holder", sa.String(32)),
-            sa.Column("token", sa.String(32)),
-            sa.Column("expires", sa.BigInteger, nullable=False),
-            sa.Column("clean", sa.Integer, nullable=False),
-        )
-        self.call = sa.Table(
-            "segment_call",
-            self.meta,
-            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=True),
-            sa.Column("sync_no", sa.Integer, nullable=False),
-            sa.Column("identity", _NAME, nullable=False),
-            sa.Column("seen", sa.Integer, nullable=False),
-            sa.UniqueConstraint("sync_no", "identity"),
-        )
-        self.state = sa.Table(
-            "segment_state",
-            self.meta,
-            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("row_key", sa.BigInteger, primary_key=True, autoincrement=False),
-            sa.Column("content", sa.BigInteger, nullable=False),
-            sa.Column("sent", sa.Integer, nullable=False),
-            sa.Column("run", sa.Integer, nullable=False),
-            sa.Column("doubt", sa.Integer, nullable=False),
-            sa.Column("ids", sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")),
-            sqlite_with_rowid=False,
-        )
+    run: int
+    known: int
 
 
 class State:
@@ -106,11 +69,16 @@ class State:
     :param engine: of PostgreSQL, MySQL/MariaDB or SQLite.
     :param sync_id: whose state it is.
     :param write_key: the fingerprint of the source's key; None takes any, and makes no state.
-    :param holder: names the run: a later try of the same holder takes the lease at once.
+    :param holder: who runs it: a later try of the same task takes the lease at once.
+    :param mode: "changes" or "reset", for the history.
+    :param deletes: whether the run looks for keys that are gone.
     :param schema: of the database.
+    :param place: what the log and errors call the database: "the file /data/segment.db".
     :param lease_seconds: after which a lease that nobody renews is free.
-    :raises SettingError: if the state belongs to another write key or layout.
-    :raises LeaseError: if another run holds it.
+    :ivar is_new: whether this run made it, so that nothing is known yet.
+    :raises SettingError: if the state belongs to another write key or layout, or another task of the same DAG run has
+        its sync_id.
+    :raises LeaseError: if another run holds it, and goes on for longer than a lease lasts.
     :raises StateError: if the database fails.
     """
 
@@ -119,192 +87,219 @@ class State:
         engine: sa.engine.Engine,
         sync_id: str,
         write_key: str | None,
-        holder: str,
+        holder: Holder,
         *,
+        mode: str = "changes",
+        deletes: bool = False,
         schema: str | None = None,
+        place: str = "its database",
         lease_seconds: int = LEASE_SECONDS,
     ) -> None:
-        self._engine = engine
         self.sync_id = sync_id
+        self.place = place
+        self.is_file = engine.dialect.name == "sqlite"
+        self.is_new = False
         self._tables = Tables(schema)
         self._sql = state_sql.words_of(engine, self._tables.state)
-        self._lease_seconds = lease_seconds
-        self._token = uuid.uuid4().hex
-        self._closing = threading.Event()
-        with _told("opening it"):
-            self._connection = engine.connect()
+        self._connection = StateConnection(engine)
+        terms = Terms(holder, mode, deletes)
+        self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, terms, lease_seconds)
         try:
             self._check_file()
-            with _told("making its tables"):
-                _made_by_one(lambda: self._tables.meta.create_all(engine))
-                if write_key is not None:
-                    _made_by_one(lambda: self._make(write_key))
-            self._take(write_key, holder)
+            self._make(write_key)
+            self._lease.take(write_key)
         except BaseException:
             self._connection.close()
             raise
-        self._renewal = threading.Thread(target=self._renew, name="segment-lease", daemon=True)
-        self._renewal.start()
+        self.generation, self.run = self._lease.generation, self._lease.run
+        self.is_recovering = self._lease.is_recovering
 
     def _check_file(self) -> None:
         """Look for damage before the first request; a database server does that itself."""
-        if self._engine.dialect.name != "sqlite":
+        if not self.is_file:
             return
-        with _told("checking it"), self._connection.begin():
-            found = self._connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        found = self._connection.run("checking it", lambda c: c.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
         if found != "ok":
             raise StateError(
                 "The state's database failed at checking it: the SQLite file is damaged; restore it from a backup, or "
                 "delete it to start over"
             )
 
-    def _take(self, write_key: str | None, holder: str) -> None:
-        """Take the lease, waiting one expiry for another run's; make the state where there is none."""
-        for wait in (self._lease_seconds, None):
-            with self._writing("taking its lease", check=False):
-                row = self._row_for_update()
-                if row is None:
-                    raise SettingError(f"sync_id {self.sync_id!r} has no state here")
-                self._check(row, write_key)
-                now = self._connection.execute(sa.select(self._sql.now)).scalar_one()
-                if row.token is None or row.expires <= now or row.holder == holder:
-                    self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
-                    # The run before left calls whose fate is not known, also for keys that it had not met before.
-                    self.is_recovering = not row.clean
-                    values = {
-                        "holder": holder,
-                        "token": self._token,
-                        "run": self.run,
-                        "clean": 0,
-                        "expires": now + self._lease_seconds,
-                    }
-                    sync = self._tables.sync
-                    self._connection.execute(sa.update(sync).where(sync.c.sync_no == self._number).values(**values))
-                    return
-                left = row.expires - now
-            if wait is None or self._closing.wait(min(wait, left) + 1):
-                break
-        raise LeaseError(f"sync_id {self.sync_id!r}: another run is writing its state; they must not run at once")
-
-    def _row_for_update(self) -> Any:
-        sync = self._tables.sync
-        return self._connection.execute(
-            sa.select(sync).where(sync.c.sync_id == self.sync_id).with_for_update()
-        ).one_or_none()
-
-    def _make(self, write_key: str) -> None:
-        """Make the sync's row, where there is none; its generation goes into all message ids."""
-        sync, generation = self._tables.sync, uuid.uuid4().hex
-        values = {"sync_id": self.sync_id, "layout": LAYOUT, "generation": generation, "write_key": write_key}
-        with self._connection.begin():
-            if (
-                self._connection.execute(sa.select(sync.c.sync_no).where(sync.c.sync_id == self.sync_id)).first()
-                is None
-            ):
-                self._connection.execute(sa.insert(sync).values(**values, run=0, expires=0, clean=1))
-
-    def _check(self, row: Any, write_key: str | None) -> None:
+    def _make(self, write_key: str | None) -> None:
+        """Make the tables that are missing, and the sync's row, whose generation goes into all message ids."""
+        what = f"making its tables ({', '.join(table.name for table in self._tables.meta.sorted_tables)})"
+        _made_by_one(lambda: self._connection.run(what, self._tables.make))
         if write_key is None:
             return
-        if row.layout != LAYOUT:
-            raise SettingError(
-                f"sync_id {self.sync_id!r}: its state has layout {row.layout}, this version knows {LAYOUT}: "
-                "use the version that wrote it, or start over with SegmentHook.reset"
-            )
-        if row.write_key != write_key:
-            raise SettingError(
-                f"sync_id {self.sync_id!r}: its state is about another source (another write key). To send all to this "
-                "one, give it another sync_id, or start over with SegmentHook.reset"
-            )
+        sync, generation = self._tables.sync, uuid.uuid4().hex
+        values = {"sync_id": self.sync_id, "layout": LAYOUT, "generation": generation, "write_key": write_key}
+
+        def make(connection: sa.engine.Connection) -> bool:
+            query = sa.select(sync.c.generation).where(sync.c.sync_id == self.sync_id)
+            found = connection.execute(query).scalar_one_or_none()
+            if found is None:
+                connection.execute(sa.insert(sync).values(**values, run=0, expires=0, clean=1))
+            return found in (None, generation)
+
+        self.is_new = _made_by_one(lambda: self._connection.run(what, make))
+
+    def __enter__(self) -> Self:
+        """Return the state."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close it, and write down how the run ended."""
+        self.close("success" if kind is None else "failed" if issubclass(kind, Exception) else "killed")
+
+    def close(self, outcome: str = "success") -> None:
+        """Give the lease back and close the connection.
+
+        :param outcome: how the run ended: "success", "failed" or "killed".
+        """
+        self._lease.give_back(outcome)
+        self._connection.close()
 
     def call(self, identity: str) -> tuple[int, bool]:
         """Return the number of a call, and whether it was seen by a run that went to its end.
 
         :param identity: of the call within its sync.
         """
-        call = self._tables.call
-        with self._writing("looking up a call"):
-            found = self._connection.execute(
-                sa.select(call.c.call_no, call.c.seen).where(
-                    call.c.sync_no == self._number, call.c.identity == identity
-                )
-            ).one_or_none()
+        call, number = self._tables.call, self._lease.number
+
+        def look_up(connection: sa.engine.Connection) -> tuple[int, bool]:
+            query = sa.select(call.c.call_no, call.c.seen).where(call.c.sync_no == number, call.c.identity == identity)
+            found = connection.execute(query).one_or_none()
             if found is not None:
                 return found.call_no, bool(found.seen)
-            values = {"sync_no": self._number, "identity": identity, "seen": 0}
-            made = self._connection.execute(sa.insert(call).values(**values))
+            made = connection.execute(sa.insert(call).values(sync_no=number, identity=identity, seen=0))
             return int((made.inserted_primary_key or [0])[0]), False
+
+        return self._lease.writing("looking up a call", look_up)
 
     def seen(self, calls: Sequence[int]) -> None:
         """Remember that calls were seen by a run that went to its end, with no call of unknown fate.
 
         :param calls: their numbers.
         """
-        call, sync = self._tables.call, self._tables.sync
-        with self._writing("ending a run"):
-            self._connection.execute(sa.update(sync).where(sync.c.sync_no == self._number).values(clean=1))
-            self._connection.execute(sa.update(call).where(call.c.call_no.in_(calls)).values(seen=1))
+        call, sync, known = self._tables.call, self._tables.sync, self._tables.known
+
+        def end(connection: sa.engine.Connection) -> None:
+            connection.execute(sa.update(sync).where(sync.c.sync_no == self._lease.number).values(clean=1))
+            connection.execute(sa.update(call).where(call.c.call_no.in_(calls)).values(seen=1))
+            connection.execute(sa.delete(known).where(known.c.call_no.in_(calls)))
+
+        self._lease.writing("ending a run", end)
+
+    def has_accepted(self) -> bool:
+        """Tell whether Segment has accepted any call of the sync so far."""
+        state = self._tables.state
+        query = sa.select(state.c.row_key).where(state.c.call_no.in_(self._mine), state.c.sent > 0).limit(1)
+        return self._connection.run("looking up keys", lambda c: c.execute(query).first() is not None)
 
     def accepted(self, call: int, keys: Sequence[int]) -> dict[int, int]:
         """Return the contents of those keys of a call whose content is not in doubt; perhaps of their neighbours too.
+
+        Those whose meaning is not known are left out: they are looked at, and saved with it.
 
         :param call: its number.
         :param keys: of a page of rows.
         """
         if not keys:
             return {}
-        with _told("looking up keys"), self._connection.begin():
-            cursor = self._connection.exec_driver_sql(*self._sql.accepted(call, keys)).cursor
-            return dict(cursor.fetchall())
+        return dict(self._fetch("looking up keys", self._sql.accepted(call, keys)))
 
     def known(self, call: int, keys: Sequence[int]) -> dict[int, Known]:
-        """Return key, content, calls sent, run and doubt of those keys of a call that are known.
+        """Return key, content, calls sent, run, doubt and meaning of those keys of a call that are known.
 
         :param call: its number.
         :param keys: at least one.
         """
-        with _told("looking up keys"), self._connection.begin():
-            cursor = self._connection.exec_driver_sql(*self._sql.known(call, keys)).cursor
-            return {row[0]: row for row in cursor.fetchall()}  # plain tuples of the driver
+        return {row[0]: row for row in self._fetch("looking up keys", self._sql.known(call, keys))}
+
+    def span(self, call: int) -> tuple[int, int] | None:
+        """Return the least and the largest key of a call; None where it has none.
+
+        :param call: its number.
+        """
+        key = self._tables.state.c.row_key
+        query = sa.select(sa.func.min(key), sa.func.max(key)).where(self._tables.state.c.call_no == call)
+        low, high = self._connection.run("looking at its keys", lambda c: c.execute(query).one())
+        return None if low is None else (int(low), int(high))
+
+    def bases(self, call: int) -> list[Base]:
+        """Count the keys of a call that are known now, when the run begins, before it adds any.
+
+        :param call: its number.
+        :return: the counts at the beginning of each run since one ended whole, in order; the last is this run's.
+        """
+        base = self._tables.known.c
+        earlier = sa.select(base.run, base.known).where(base.call_no == call, base.run < self.run).order_by(base.run)
+        found = self._connection.run("counting keys", lambda c: [Base(*row) for row in c.execute(earlier)])
+        return [*found, Base(self.run, self.count(call))]
+
+    def keep_bases(self, known: Mapping[int, int]) -> None:
+        """Remember how many keys were known when the run began, until a run ends whole.
+
+        What a run adds before it is killed must not count for the next one.
+
+        :param known: the numbers of keys, by those of the calls.
+        """
+        base, rows = self._tables.known, [{"call_no": n, "run": self.run, "known": known[n]} for n in known]
+
+        def keep(connection: sa.engine.Connection) -> None:
+            connection.execute(sa.delete(base).where(base.c.call_no.in_(list(known)), base.c.run == self.run))
+            connection.execute(sa.insert(base), rows)
+
+        self._lease.writing("counting keys", keep)
 
     def count(self, call: int) -> int:
         """Return how many keys of a call are known and not gone.
 
         :param call: its number.
         """
-        state = self._tables.state
-        query = sa.select(sa.func.count()).where(state.c.call_no == call, self._is_there)
-        with _told("counting keys"), self._connection.begin():
-            return int(self._connection.execute(query).scalar_one())
+        query = sa.select(sa.func.count()).where(self._tables.state.c.call_no == call, self._is_there)
+        return int(self._connection.run("counting keys", lambda c: c.execute(query).scalar_one()))
 
-    def entries(self, call: int, size: int) -> Iterator[list[Entry]]:
-        """Yield what is known of a call and not gone, in the order of the keys, some at a time.
+    def keys(self, call: int, size: int) -> Iterator[Sequence[tuple[int, int]]]:
+        """Yield the keys of a call that are known and not gone, in order, each with the run that wrote it last.
 
         :param call: its number.
-        :param size: entries at a time.
+        :param size: keys at a time.
         """
-        state, first = self._tables.state, -(2**63)
+        first = -(2**63)
         while True:
-            query = (
-                sa.select(state)
-                .where(state.c.call_no == call, state.c.row_key >= first, self._is_there)
-                .order_by(state.c.row_key)
-                .limit(size)
-            )
-            with _told("reading keys"), self._connection.begin():
-                found = [Entry(*row) for row in self._connection.execute(query)]
+            query = self._sql.keys(call, first, GONE, size)
+            found = self._fetch("reading keys", query)
             if not found:
                 return
             yield found
-            if found[-1].key == 2**63 - 1:
+            if (last := found[-1][0]) == 2**63 - 1:
                 return
-            first = found[-1].key + 1
+            first = last + 1
+
+    def entries(self, call: int, keys: Sequence[int]) -> list[Entry]:
+        """Return what is known of some keys of a call, in the order of the keys.
+
+        :param call: its number.
+        :param keys: at least one.
+        """
+        return sorted(starmap(Entry, self._fetch("reading keys", self._sql.entries(call, keys))))
+
+    def _fetch(self, what: str, query: state_sql.Statement) -> Sequence[Any]:
+        """Return rows as the driver gives them, which is fastest."""
+        return self._connection.run(what, lambda c: c.exec_driver_sql(*query).cursor.fetchall())
 
     @property
     def _is_there(self) -> sa.sql.elements.ColumnElement[bool]:
         """Whether a key is known and not gone, or may not be gone."""
         state = self._tables.state
         return sa.or_(state.c.content != GONE, state.c.doubt != 0)
+
+    @property
+    def _mine(self) -> sa.sql.Select[Any]:
+        """The numbers of the sync's calls."""
+        call = self._tables.call
+        return sa.select(call.c.call_no).where(call.c.sync_no == self._lease.number)
 
     def save(self, entries: Sequence[Entry]) -> None:
         """Write what is known, in one transaction.
@@ -313,95 +308,71 @@ class State:
         :raises LeaseError: if another run has taken the lease.
         """
         if entries:
-            with self._writing("saving what was accepted"):
-                self._connection.exec_driver_sql(*self._sql.upsert(entries))
+            upsert = self._sql.upsert(entries)
+            self._lease.writing("saving what was accepted", lambda c: c.exec_driver_sql(*upsert))
+
+    def sample(self, call: int) -> str | None:
+        """Return what Samples keeps of a call.
+
+        :param call: its number.
+        """
+        sample = self._tables.sample
+        query = sa.select(sample.c.fields).where(sample.c.call_no == call)
+        found = self._connection.run("reading its sample", lambda c: c.execute(query).scalar())
+        return None if found is None else str(found)
+
+    def keep_sample(self, call: int, fields: str) -> None:
+        """Save what Samples keeps of a call.
+
+        :param call: its number.
+        :param fields: what to keep, in ASCII.
+        """
+        sample = self._tables.sample
+
+        def keep(connection: sa.engine.Connection) -> None:
+            connection.execute(sa.delete(sample).where(sample.c.call_no == call))
+            connection.execute(sa.insert(sample).values(call_no=call, fields=fields))
+
+        self._lease.writing("saving its sample", keep)
 
     def doubt(self, keys: Sequence[int] | None) -> int:
         """Make keys due again, whatever Segment last accepted; their numbers stay, so that no id is repeated.
 
         :param keys: None means all.
         """
-        state, call = self._tables.state, self._tables.call
-        mine = sa.select(call.c.call_no).where(call.c.sync_no == self._number)
+        state = self._tables.state
         query = (
-            sa.update(state).where(state.c.call_no.in_(mine), self._is_there).values(content=FORGOTTEN, doubt=AS_NEW)
+            sa.update(state)
+            .where(state.c.call_no.in_(self._mine), self._is_there)
+            .values(content=FORGOTTEN, doubt=AS_NEW)
         )
-        with self._writing("resetting keys"):
-            if keys is None:
-                return int(self._connection.execute(query).rowcount)
-            parts = [keys[start : start + 500] for start in range(0, len(keys), 500)]
-            return sum(self._connection.execute(query.where(state.c.row_key.in_(part))).rowcount for part in parts)
+        parts = [query]
+        if keys is not None:
+            parts = [query.where(state.c.row_key.in_(keys[at : at + 500])) for at in range(0, len(keys), 500)]
+        return self._lease.writing("resetting keys", lambda c: sum(c.execute(part).rowcount for part in parts))
 
     def forget(self) -> int:
         """Delete all that is known of the sync, and return how many keys that were.
 
         A new state gets a new generation, so that no id is repeated.
         """
-        sync, call, state = self._tables.sync, self._tables.call, self._tables.state
-        mine = sa.select(call.c.call_no).where(call.c.sync_no == self._number)
-        with self._writing("resetting it"):
-            forgotten = self._connection.execute(sa.delete(state).where(state.c.call_no.in_(mine))).rowcount
-            self._connection.execute(sa.delete(call).where(call.c.sync_no == self._number))
-            self._connection.execute(sa.delete(sync).where(sync.c.sync_no == self._number))
-        return int(forgotten)
+        tables, number = self._tables, self._lease.number
 
-    def close(self) -> None:
-        """Give the lease back and close the connection."""
-        self._closing.set()
-        self._renewal.join()
-        sync = self._tables.sync
-        mine = sa.update(sync).where(sync.c.sync_no == self._number, sync.c.token == self._token)
-        try:
-            with self._connection.begin():
-                self._connection.execute(mine.values(token=None, holder=None, expires=0))
-        except SQLAlchemyError:
-            pass  # the lease runs out by itself
-        finally:
-            self._connection.close()
+        def delete(connection: sa.engine.Connection) -> int:
+            for table in (tables.known, tables.sample):
+                connection.execute(sa.delete(table).where(table.c.call_no.in_(self._mine)))
+            forgotten = connection.execute(sa.delete(tables.state).where(tables.state.c.call_no.in_(self._mine)))
+            for table in (tables.call, tables.run, tables.sync):
+                connection.execute(sa.delete(table).where(table.c.sync_no == number))
+            return int(forgotten.rowcount)
 
-    @contextmanager
-    def _writing(self, what: str, *, check: bool = True) -> Iterator[None]:
-        """Run a transaction that nobody without the lease can make."""
-        with _told(what), self._connection.begin():
-            if check:
-                self._prolong(self._connection)
-            yield
-
-    def _prolong(self, connection: sa.engine.Connection) -> None:
-        sync = self._tables.sync
-        mine = sa.update(sync).where(sync.c.sync_no == self._number, sync.c.token == self._token)
-        until = self._sql.now + self._lease_seconds
-        if connection.execute(mine.values(expires=until)).rowcount != 1:
-            raise LeaseError(f"sync_id {self.sync_id!r}: another run has taken over its state; this one writes no more")
-
-    def _renew(self) -> None:
-        """Prolong the lease while the source or Segment keeps the run waiting."""
-        every = min(RENEW_SECONDS, self._lease_seconds / 3)
-        while not self._closing.wait(every):
-            try:
-                with self._engine.connect() as connection, connection.begin():
-                    self._prolong(connection)
-            except (SQLAlchemyError, LeaseError):
-                continue  # the next write says so, if it lasts
+        # One try: when it was done and nobody heard of it, there is no lease any more to try it again with.
+        return self._lease.writing("resetting it", delete, patience=0)
 
 
-def _made_by_one(make: Callable[[], None]) -> None:
+def _made_by_one(make: Callable[[], T]) -> T:
     """Make what is missing; of runs that do that at once those that fail find more of it made with each try."""
     for _ in range(4):
-        with suppress(SQLAlchemyError):
-            make()
-            return
-    make()
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Tell a database's error without its text, which may quote a row."""
-    failure = ""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        origin = getattr(error, "orig", None) or error
-        failure = f"{type(origin).__module__}.{type(origin).__name__}"
-    if failure:
-        raise StateError(f"The state's database failed at {what}: {failure}")
+        with suppress(StateError):
+            return make()
+    return make()

@@ -15,8 +15,8 @@ from airflow_provider_segment.core.errors import SettingError
 
 Statement: TypeAlias = tuple[str, Any]
 
-_COLUMNS = ("call_no", "row_key", "content", "sent", "run", "doubt", "ids")
-_UPDATED = ("content", "sent", "run", "doubt", "ids")
+_COLUMNS = ("call_no", "row_key", "content", "sent", "run", "doubt", "ids", "meaning")
+_UPDATED = ("content", "sent", "run", "doubt", "ids", "meaning")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Words:
     :param mark: stands for a parameter.
     :param among: makes the condition that a column is one of some integers.
     :param upsert: makes the statement that writes entries, whether they are there or not.
+    :param meaning: the column of that name, or NULL where a table of before has none.
     """
 
     table: str
@@ -35,6 +36,7 @@ class Words:
     mark: str
     among: Callable[[Sequence[int]], Statement]
     upsert: Callable[[Sequence[Sequence[Any]]], Statement]
+    meaning: str = "meaning"
 
     def accepted(self, call: int, keys: Sequence[int]) -> Statement:
         """Return the statement that looks up the accepted contents of keys of a call, with close neighbours of theirs.
@@ -46,7 +48,7 @@ class Words:
         # One stretch of the table is read in half the time of as many entries one by one.
         is_stretch = high - low < 2 * len(keys)
         among = (f"BETWEEN {self.mark} AND {self.mark}", (low, high)) if is_stretch else self.among(keys)
-        return self._select("row_key, content", "doubt = 0 AND ", call, among)
+        return self._select("row_key, content", f"doubt = 0 AND {self.meaning} IS NOT NULL AND ", call, among)
 
     def known(self, call: int, keys: Sequence[int]) -> Statement:
         """Return the statement that looks up all that is known of some keys of a call.
@@ -54,7 +56,29 @@ class Words:
         :param call: its number.
         :param keys: some.
         """
-        return self._select("row_key, content, sent, run, doubt", "", call, self.among(keys))
+        return self._select(f"row_key, content, sent, run, doubt, {self.meaning}", "", call, self.among(keys))
+
+    def entries(self, call: int, keys: Sequence[int]) -> Statement:
+        """Return the statement that looks up whole entries of some keys of a call.
+
+        :param call: its number.
+        :param keys: some.
+        """
+        return self._select(", ".join(_COLUMNS), "", call, self.among(keys))
+
+    def keys(self, call: int, first: int, gone: int, size: int) -> Statement:
+        """Return the statement that looks up keys that are known and not gone, each with the run that wrote it last.
+
+        :param call: its number.
+        :param first: the least key.
+        :param gone: the content of keys that are gone, where it is not in doubt.
+        :param size: keys at most.
+        """
+        query = (
+            f"SELECT row_key, run FROM {self.table} WHERE call_no = {self.mark} AND row_key >= {self.mark} "  # noqa: S608  only names
+            f"AND (content <> {self.mark} OR doubt <> 0) ORDER BY row_key LIMIT {self.mark}"
+        )
+        return query, (call, first, gone, size)
 
     def _select(self, columns: str, where: str, call: int, among: Statement) -> Statement:
         condition, values = among
@@ -62,11 +86,12 @@ class Words:
         return query, (call, *values)
 
 
-def words_of(engine: sa.engine.Engine, table: sa.Table) -> Words:
+def words_of(engine: sa.engine.Engine, table: sa.Table, *, reads_only: bool = False) -> Words:
     """Return the words of an engine's database; SQLite is made to lock when a transaction begins.
 
     :param engine: of the database.
     :param table: of the entries.
+    :param reads_only: whether nothing will be written; then nothing is locked.
     :raises SettingError: if the database is none that can hold a state.
     """
     words = {"sqlite": _sqlite, "postgresql": _postgres, "mysql": _mysql, "mariadb": _mysql}
@@ -75,7 +100,7 @@ def words_of(engine: sa.engine.Engine, table: sa.Table) -> Words:
             f"state_conn_id: expected PostgreSQL, MySQL/MariaDB or SQLite, found {engine.dialect.name}; the state may "
             "be in another database than the source"
         )
-    if engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite" and not reads_only:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _lock_sqlite)
     name = engine.dialect.identifier_preparer.format_table(table)
@@ -84,7 +109,7 @@ def words_of(engine: sa.engine.Engine, table: sa.Table) -> Words:
 
 def _sqlite(table: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = excluded.{name}" for name in _UPDATED)
-    upsert = f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"
+    upsert = f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"
     return Words(
         table,
         sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger),
@@ -98,7 +123,7 @@ def _sqlite(table: str, insert: str) -> Words:
 def _postgres(table: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = excluded.{name}" for name in _UPDATED)
     # One statement a batch: executemany would make a round trip for each entry.
-    arrays = "%s::int[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::text[]"
+    arrays = "%s::int[], %s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::text[], %s::bigint[]"
     upsert = f"{insert} SELECT * FROM unnest({arrays}) ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"  # noqa: S608
     return Words(
         table,
@@ -112,7 +137,7 @@ def _postgres(table: str, insert: str) -> Words:
 
 def _mysql(table: str, insert: str) -> Words:
     sets = ", ".join(f"{name} = VALUES({name})" for name in _UPDATED)
-    upsert = f"{insert} VALUES (%s, %s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE {sets}"
+    upsert = f"{insert} VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON DUPLICATE KEY UPDATE {sets}"
     return Words(
         table,
         sa.func.unix_timestamp(),

@@ -14,6 +14,8 @@ from urllib3.exceptions import HTTPError
 
 # What is kept of an answer: enough for the longest of Segment's, and an error page cannot fill the memory.
 _MAX_ANSWER = 1_000_000
+# What an error may show of an answer that is not Segment's.
+_MAX_SHOWN = 40
 _SENT_AT = "0000-00-00T00:00:00.000Z"
 
 
@@ -26,6 +28,7 @@ class Response:
     :param content: the parsed JSON of the body; None where it is none.
     :param trouble: the kind of network trouble, where there was no answer.
     :param sent: bytes of the request's body.
+    :param text: the body, where it is a few words.
     """
 
     status: int | None
@@ -33,6 +36,7 @@ class Response:
     content: Any = field(default=None, repr=False)
     trouble: str = ""
     sent: int = 0
+    text: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         return self.trouble or (f"HTTP {self.status}" if self.status is not None else "no answer")
@@ -147,8 +151,8 @@ class Transport:
                 response = read_answer(answer, sent)
                 if self.write_key in response.message:  # it must not reach an error or a log
                     said = response.message.replace(self.write_key, "***")
-                    return replace(response, content={"message": said})
-                return response
+                    return replace(response, content={"message": said}, text="")
+                return replace(response, text="") if self.write_key in response.text else response
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:  # the last: a URL that is none
             self._forget_session()
             return Response(None, trouble=kind_of_trouble(error), sent=sent)
@@ -233,9 +237,9 @@ def read_answer(answer: requests.Response, sent: int = 0) -> Response:
         content = orjson.loads(text)
     except orjson.JSONDecodeError:
         content = None
-    return Response(
-        answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content, "", sent
-    )
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    words = text.decode("ascii", "replace").strip() if len(text) <= _MAX_SHOWN else ""
+    return Response(answer.status_code, headers, content, "", sent, words if words.isprintable() else "")
 
 
 def kind_of_trouble(error: Exception) -> str:

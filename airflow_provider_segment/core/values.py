@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import ipaddress
-import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
@@ -14,13 +13,19 @@ from uuid import UUID
 
 import orjson
 
+from airflow_provider_segment.core import moments
 from airflow_provider_segment.core.errors import Refused, SettingError
+from airflow_provider_segment.core.kinds import from_numpy, is_missing, is_numpy, named_row
+from airflow_provider_segment.core.numbers import exact, finite, is_finite, is_whole, kind_of_nan, whole
+from airflow_provider_segment.core.unreadable import Unreadable
 
 UTC = dt.UTC
-# Floats hold every whole number up to here; above it an id could be another customer's.
-LARGEST_EXACT_FLOAT = 2**53
 # As deep as orjson goes.
 MAX_DEPTH = 252
+_LOB = (
+    ", which only points to its content: set fetch_lobs to false in the extra of Oracle's connection, or cast it in "
+    "the query, such as TO_CHAR({column})"
+)
 
 
 class ZoneMissing(SettingError):
@@ -46,16 +51,23 @@ def to_json(value: Any, zone: dt.tzinfo | None, path: str = "", depth: int = 0) 
     if isinstance(value, str):
         return _text(value, path)
     if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**64 else orjson.Fragment(str(int(value)))
+        return whole(value)
     if isinstance(value, float):
-        return _finite(float(value), path)
+        return finite(float(value), path)
     if depth > MAX_DEPTH:
         raise Refused("nested_too_deep", f"expected at most {MAX_DEPTH} levels of objects and lists", path)
     if isinstance(value, Mapping):
         return {_name(k, path): to_json(v, zone, f"{path}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_json(item, zone, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return _items(value, zone, path, depth)
     return _rarer(value, zone, path, depth)
+
+
+def _items(value: Sequence[Any], zone: dt.tzinfo | None, path: str, depth: int) -> Any:
+    """Return an array, or the object that a row with names is."""
+    if (named := named_row(value)) is not None:
+        return to_json(named, zone, path, depth)
+    return [to_json(item, zone, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
 
 
 def _rarer(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> Any:
@@ -68,20 +80,24 @@ def _rarer(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> Any:
     if isinstance(value, dt.date):
         return instant(value, zone, path) if isinstance(value, dt.datetime) else value.isoformat()
     if isinstance(value, Decimal):
-        return _exact(value, path)
+        return exact(value, path)
     return _compound(value, zone, path, depth)
 
 
 def _compound(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> Any:
     """Return the value of a type that holds others."""
+    if isinstance(value, Unreadable):
+        raise value.refused(path)
     if all(hasattr(value, name) for name in ("lower_inc", "upper_inc", "isempty")):
         return _range(value, zone, path, depth)
     if is_numpy(value):
-        return to_json(_from_numpy(value), zone, path, depth + 1)
+        return to_json(from_numpy(value), zone, path, depth + 1)
     if isinstance(value, (set, frozenset)):
         return sorted((to_json(item, zone, path, depth + 1) for item in value), key=orjson.dumps)
     if isinstance(value, Sequence):  # a multirange, an array type of some driver
         return [to_json(item, zone, path, depth + 1) for item in value]
+    if "lob" in _type(value).lower():  # of Oracle's drivers; each would be read by a round trip of its own
+        raise Refused("type_not_known", f"found a {_type(value)}{_LOB}", path)
     raise Refused("type_not_known", f"no rule turns a {_type(value)} into JSON: cast the column in the query", path)
 
 
@@ -99,27 +115,38 @@ def instant(value: dt.datetime, zone: dt.tzinfo | None, path: str) -> str:
 
 
 def timestamp(value: Any, zone: dt.tzinfo | None, path: str = "timestamp") -> str | None:
-    """Return a message's timestamp as ISO 8601 with a zone, or None where there is none.
+    """Return a message's timestamp as ISO 8601 in UTC, or None where there is none.
 
     :raises Refused: if it is neither a date nor a text that says one as ISO 8601.
     :raises ZoneMissing: if it carries no zone, and there is no zone to give it.
     """
-    if is_missing(value) or value == "":
+    if isinstance(value, str):
+        return _instant_of_text(value, zone, path) if value else None
+    if is_missing(value):
         return None
     if isinstance(value, dt.datetime):
         return instant(value, zone, path)
     if isinstance(value, dt.date):
         return instant(dt.datetime(value.year, value.month, value.day), zone, path)  # noqa: DTZ001  instant() knows
     if is_numpy(value):
-        return timestamp(_from_numpy(value), zone, path)
-    if not isinstance(value, str):
-        raise Refused("timestamp_not_iso8601", f"found a {_type(value)}; expected a timestamp or ISO 8601 text", path)
+        return timestamp(from_numpy(value), zone, path)
+    is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and is_finite(value)
+    hint = moments.what_number(value) if is_number else ""
+    found = f"found a {_type(value)}{f' {hint}' if hint else '; expected a timestamp or ISO 8601 text'}"
+    raise Refused("timestamp_not_iso8601", found, path)
+
+
+def _instant_of_text(value: str, zone: dt.tzinfo | None, path: str) -> str:
+    """Return a point in time in UTC with all digits of its fraction; Python's own have six."""
+    if moments.is_canonical(value):
+        return str(value)
     try:
-        moment = dt.datetime.fromisoformat(value)
+        moment, fraction = moments.read(value)
     except ValueError:
-        reason = f"found a text of {len(value)} characters that is not ISO 8601, such as 2026-01-31T09:30:00Z"
-        raise Refused("timestamp_not_iso8601", reason, path) from None
-    return instant(moment, zone, path) if moment.tzinfo is None else value
+        hint = moments.what_number(value) or "that is not ISO 8601, such as 2026-01-31T09:30:00Z"
+        raise Refused("timestamp_not_iso8601", f"found a text of {len(value)} characters {hint}", path) from None
+    text = instant(moment, zone, path)
+    return f"{text[:-1]}.{fraction}Z" if fraction else text
 
 
 def to_id(value: Any, path: str) -> str | None:
@@ -130,7 +157,7 @@ def to_id(value: Any, path: str) -> str | None:
     if isinstance(value, Enum):
         value = value.value
     if is_numpy(value):
-        value = _from_numpy(value)
+        value = from_numpy(value)
     if is_missing(value) or value == "":
         return None
     if isinstance(value, str):
@@ -139,24 +166,9 @@ def to_id(value: Any, path: str) -> str | None:
         return _text(value, path)
     if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
         return str(value)
-    if isinstance(value, (float, Decimal)) and _is_whole(value):
+    if isinstance(value, (float, Decimal)) and is_whole(value):
         return str(int(value))
     raise Refused("id_not_string", f"found {_article(value)}; expected text, a whole number or a UUID", path)
-
-
-def is_missing(value: Any) -> bool:
-    """Tell whether it is nothing: None, or pandas' NA and NaT, which are singletons of a type of their own."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
-
-
-def describe(value: Any) -> str:
-    """Return the type and length of a value, which is all that a log may show of it."""
-    return f"{_type(value)} of length {len(value)}" if hasattr(value, "__len__") else _type(value)
-
-
-def is_numpy(value: Any) -> bool:
-    """Tell whether it is one of numpy's scalars or arrays, without importing numpy."""
-    return type(value).__module__.partition(".")[0] == "numpy"
 
 
 def _known(zone: dt.tzinfo | None, path: str) -> dt.tzinfo:
@@ -172,30 +184,6 @@ def _text(value: str, path: str) -> str:
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
         raise Refused("text_not_unicode", f"found half a character in a text of {len(value)} characters", path)
     return str(value)
-
-
-def _exact(value: Decimal, path: str) -> orjson.Fragment:
-    """Return all digits of a Decimal: as a float it would lose some."""
-    if not value.is_finite():
-        raise Refused("number_not_finite", f"found a Decimal that is {_kind_of_nan(value)}; JSON has none", path)
-    return orjson.Fragment(str(value))
-
-
-def _finite(value: float, path: str) -> float:
-    if not math.isfinite(value):
-        raise Refused("number_not_finite", f"found a float that is {_kind_of_nan(value)}; JSON has none", path)
-    return value
-
-
-def _kind_of_nan(value: float | Decimal) -> str:
-    is_nan = value.is_nan() if isinstance(value, Decimal) else math.isnan(value)  # a signalling NaN is no float
-    return "not a number" if is_nan else "infinite"
-
-
-def _is_whole(value: float | Decimal) -> bool:
-    if isinstance(value, Decimal):
-        return value.is_finite() and value == int(value)
-    return value.is_integer() and abs(value) <= LARGEST_EXACT_FLOAT
 
 
 def to_names(value: Mapping[Any, Any], path: str = "") -> dict[str, Any]:
@@ -230,17 +218,10 @@ def _range(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> dict[st
     return {"lower": lower, "upper": upper, "bounds": bounds}
 
 
-def _from_numpy(value: Any) -> Any:
-    """Return numpy's value as Python's."""
-    if (kind := type(value).__name__) in ("datetime64", "timedelta64"):
-        value = value.astype(f"{kind}[us]")  # of nanoseconds it would come out as a number
-    return value.tolist()
-
-
 # What drivers give so often that it does not wait for its turn, which takes a microsecond.
 _OFTEN: dict[type, Callable[[Any, dt.tzinfo | None, str], Any]] = {
     dt.datetime: instant,
-    Decimal: lambda value, _, path: _exact(value, path),
+    Decimal: lambda value, _, path: exact(value, path),
 }
 # Types whose rule needs nothing but the value; a datetime is a date too, so it stands apart.
 _TYPES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
@@ -256,7 +237,4 @@ def _type(value: Any) -> str:
 
 
 def _article(value: Any) -> str:
-    is_finite = (
-        value.is_finite() if isinstance(value, Decimal) else not isinstance(value, float) or math.isfinite(value)
-    )
-    return f"a {_type(value)}" if is_finite else f"a value that is {_kind_of_nan(value)}"
+    return f"a {_type(value)}" if is_finite(value) else f"a value that is {kind_of_nan(value)}"

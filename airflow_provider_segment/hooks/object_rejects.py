@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
-
+from airflow_provider_segment.compat import ObjectStoragePath
 from airflow_provider_segment.core.errors import RejectsError
 
 LINES = 1_000

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.message_ids import fingerprint
+from airflow_provider_segment.core.retries import Success
 
 # https://segment.com/docs/guides/regional-segment
 ENDPOINTS = {"us": "https://api.segment.io/v1", "eu": "https://events.eu1.segmentapis.com/v1"}
@@ -82,6 +83,7 @@ class Settings:
     :param deadline: seconds for one batch with its tries.
     :param proxy: URL of a proxy.
     :param oauth: for sources that require it.
+    :param success: what the endpoint answers when it has taken a batch.
     :param workspace_slug: the workspace's name in the addresses of Segment's app.
     :param source_slug: the source's name there.
     """
@@ -93,6 +95,7 @@ class Settings:
     deadline: float = 600.0
     proxy: str | None = field(default=None, repr=False)
     oauth: OAuth | None = None
+    success: Success = Success.SEGMENT
     workspace_slug: str | None = None
     source_slug: str | None = None
 
@@ -136,17 +139,20 @@ def read_settings(connection: Connection) -> Settings:
     # What stands at the host is taken to serve all of Segment's APIs, unless the region is said as well.
     other = host.removesuffix("/v1") if host and "region" not in extra else None
     endpoint = host or ENDPOINTS[region]
-    default_limit = DOCUMENTED_EVENTS_PER_SECOND if endpoint in ENDPOINTS.values() else 0
+    is_segments = endpoint in ENDPOINTS.values()
     return Settings(
         endpoint,
         _key(connection.password or extra.get("write_key"), extra, other or PUBLIC_APIS[region], where),
         events_per_second=_number(
-            extra.get("events_per_second", default_limit), f"{where}: events_per_second", zero=True
+            extra.get("events_per_second", DOCUMENTED_EVENTS_PER_SECOND if is_segments else 0),
+            f"{where}: events_per_second",
+            zero=True,
         ),
         timeout=_number(extra.get("timeout", 30.0), f"{where}: timeout"),
         deadline=_number(extra.get("deadline", 600.0), f"{where}: deadline"),
         proxy=_proxy(extra.get("proxy"), f"{where}: proxy"),
         oauth=_oauth(extra, other or OAUTH_SERVERS[region], where),
+        success=_success(extra.get("accept_any_2xx", False), f"{where}: accept_any_2xx", is_segments=is_segments),
         workspace_slug=_slug(extra.get("workspace_slug"), f"{where}: workspace_slug"),
         source_slug=_slug(extra.get("source_slug"), f"{where}: source_slug"),
     )
@@ -170,6 +176,14 @@ def _oauth(extra: Mapping[str, Any], server: str, where: str) -> OAuth | None:
     if missing := [name for name in OAUTH_FIELDS if name not in found]:
         raise SettingError(f"{where}: {', '.join(found)} without {', '.join(missing)}: OAuth needs all three")
     return OAuth(server, *(str(extra[name]) for name in OAUTH_FIELDS))
+
+
+def _success(accept_any_2xx: Any, where: str, *, is_segments: bool) -> Success:
+    if not _truth(accept_any_2xx, where):
+        return Success.SEGMENT if is_segments else Success.COMPATIBLE
+    if is_segments:
+        raise SettingError(f"{where}: it is for a host of your own; Segment's own answers are known")
+    return Success.ANY_2XX
 
 
 def _write_key(key: Any, where: str) -> str:

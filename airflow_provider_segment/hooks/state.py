@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_segment.core.changes import numbers_of
+from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook
 from airflow_provider_segment.core.errors import SettingError, StateError
-from airflow_provider_segment.core.message_ids import Origins, fingerprint
+from airflow_provider_segment.core.holder import Holder
+from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
+from airflow_provider_segment.core.message_ids import fingerprint
+from airflow_provider_segment.core.resume_database import DatabaseMemory
 from airflow_provider_segment.core.state import State
+from airflow_provider_segment.core.state_dry import StateView
 
 # Airflow's types of connections, by their hooks; others are refused by name.
 _TYPES = {"postgres": "PostgreSQL", "mysql": "MySQL or MariaDB", "sqlite": "SQLite"}
@@ -22,28 +27,98 @@ _TYPES = {"postgres": "PostgreSQL", "mysql": "MySQL or MariaDB", "sqlite": "SQLi
 
 @contextmanager
 def open_state(
-    sync_id: str, write_key: str | None, holder: str, *, conn_id: str | None, schema: str | None, path: str | None
+    sync_id: str,
+    write_key: str | None,
+    holder: Holder,
+    *,
+    conn_id: str | None,
+    schema: str | None,
+    path: str | None,
+    mode: str = "changes",
+    deletes: bool = False,
 ) -> Iterator[State]:
-    """Lend the state of a sync, held by a lease.
+    """Lend the state of a sync, held by a lease; how the block ends is written down as the run's end.
 
     :param sync_id: whose state it is.
     :param write_key: of the source; a hash of it is kept. None takes the state of any, and makes none.
-    :param holder: names the run; a later try of it takes the lease at once.
+    :param holder: who runs it; a later try of the same task takes the lease at once.
     :param conn_id: of the database ...
     :param schema: ... and its schema ...
     :param path: ... or of a SQLite file.
+    :param mode: "changes" or "reset".
+    :param deletes: whether the run looks for keys that are gone.
+    :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state; or if another
+        task of the same DAG run has the sync.
+    :raises LeaseError: if another run holds the state, and goes on.
+    :raises StateError: if the database fails.
+    """
+    engine = _file(path) if path is not None else _database(conn_id or "")
+    key = write_key and fingerprint(write_key)
+    try:
+        with State(
+            engine, sync_id, key, holder, mode=mode, deletes=deletes, schema=schema, place=_place(conn_id, schema, path)
+        ) as state:
+            yield state
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def view_state(
+    sync_id: str, write_key: str, *, conn_id: str | None, schema: str | None, path: str | None
+) -> Iterator[StateView]:
+    """Lend the state of a sync to look at: no lease is taken, and nothing is made where there is none.
+
+    :param sync_id: as for open_state(); so are the others.
+    :param write_key: of the source.
+    :param conn_id: of the database ...
+    :param schema: ... and its schema ...
+    :param path: ... or of a SQLite file.
+    :raises SettingError: if there is no such connection, or the state belongs to another source.
+    :raises StateError: if the database fails.
+    """
+    engine = _file_to_read(path) if path is not None else _database(conn_id or "")
+    if engine.dialect.name == "sqlite" and engine.url.database:  # to connect would make the file
+        engine = _file_to_read(engine.url.database)
+    try:
+        with closing(
+            StateView(engine, sync_id, fingerprint(write_key), schema=schema, place=_place(conn_id, schema, path))
+        ) as view:
+            yield view
+    finally:
+        engine.dispose()
+
+
+def _place(conn_id: str | None, schema: str | None, path: str | None) -> str:
+    """Return what the log and errors call the state's database."""
+    if path is not None:
+        return f"the file {Path(path).absolute()}"
+    return f"the connection {conn_id!r}{f', schema {schema!r}' if schema else ''}"
+
+
+def _file_to_read(path: str) -> sa.engine.Engine:
+    if not Path(path).exists():
+        return sa.create_engine("sqlite://")
+    address = f"file:{quote(str(Path(path).resolve()))}?mode=ro"
+    return sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True))
+
+
+def open_memory(run: int, *, conn_id: str | None, schema: str | None, path: str | None) -> DatabaseMemory:
+    """Return what earlier tries of a run had acknowledged, with ``sync_mode="all"``; the caller closes it.
+
+    :param run: names it.
+    :param conn_id: as for open_state(); so are ``schema`` and ``path``.
+    :param schema: of the connection.
+    :param path: of a SQLite file.
     :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
     :raises StateError: if the database fails.
     """
     engine = _file(path) if path is not None else _database(conn_id or "")
     try:
-        state = State(engine, sync_id, write_key and fingerprint(write_key), fingerprint(holder), schema=schema)
-        try:
-            yield state
-        finally:
-            state.close()
-    finally:
+        return DatabaseMemory(engine, run, schema=schema)
+    except BaseException:
         engine.dispose()
+        raise
 
 
 def _file(path: str) -> sa.engine.Engine:
@@ -87,9 +162,11 @@ def reset_state(
     :param schema: of the connection.
     :param path: of a SQLite file.
     """
-    with open_state(sync_id, None, f"reset of {sync_id}", conn_id=conn_id, schema=schema, path=path) as state:
+    holder = Holder(run_id=f"reset of {sync_id}")
+    with open_state(sync_id, None, holder, conn_id=conn_id, schema=schema, path=path, mode="reset") as state:
         if keys is None:
             return state.forget()
         rows = [key if isinstance(key, (list, tuple)) else [key] for key in keys]
-        origins = Origins(range(len(rows[0]))).of(rows) if rows else []
-        return state.doubt(numbers_of([origin for origin in origins if origin is not None]))
+        found = key_bytes(list(zip(*rows, strict=True)))
+        forms = [key for key in found if key is not None] + [form for row in rows for form in other_forms(row)]
+        return state.doubt(numbers_of(list(dict.fromkeys(forms))))

@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, get_current_context
-
+from airflow_provider_segment.compat import AirflowFailException, get_current_context
 from airflow_provider_segment.core.errors import SegmentError, SettingError
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.message_ids import MessageIds, Namespace, content_digest, fingerprint
 from airflow_provider_segment.core.report import Report
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_segment.compat import Context
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,18 @@ class Here:
     :param ids: dag id, task id, run id and map index; random outside a task.
     :param try_number: which try it is.
     :param instance: Airflow's task instance; None outside a task.
+    :param store: Airflow's task_state_store, from 3.3 on: what the tries of a task remember.
     """
 
     ids: tuple[str, str, str, int]
     try_number: int = 0
     instance: Any = None
+    store: Any = None
+
+    @property
+    def is_task(self) -> bool:
+        """Whether a task is running."""
+        return bool(self.ids[0])
 
     @property
     def name(self) -> str:
@@ -52,18 +59,23 @@ class Here:
         return f"{self.ids[0]}.{self.ids[1]}"
 
     @property
-    def holder(self) -> str:
-        """The name of the run for a state's lease: a later try of the same task has the same."""
-        return "/".join(map(str, self.ids))
+    def holder(self) -> Holder:
+        """Who holds a state's lease: a later try of the same task takes it over."""
+        return Holder(*self.ids, self.try_number)
 
-    def namespace(self, write_key: str, sync_id: str | None = None, run_id: str | None = None) -> Namespace:
+    def namespace(
+        self, write_key: str, sync_id: str | None = None, run_id: str | None = None, *, has_key: bool = False
+    ) -> Namespace:
         """Return where the message ids of a sync in ``sync_mode="all"`` are unique.
 
         :param write_key: the same rows to another source must have other ids; only a hash of it is used.
         :param sync_id: default the task's name.
         :param run_id: default the task's run.
+        :param has_key: whether a key tells the rows apart. Then a row has the same id in whichever mapped task it
+            comes; without one each mapped task counts equal rows by itself, and its map index is in the ids.
         """
-        return Namespace("all", sync_id or self.name, run_id or self.ids[2], self.ids[3], fingerprint(write_key))
+        map_index = -1 if has_key else self.ids[3]
+        return Namespace("all", sync_id or self.name, run_id or self.ids[2], map_index, fingerprint(write_key))
 
     def with_ids(self, messages: Iterable[Mapping[str, Any]], write_key: str) -> Iterator[Any]:
         """Yield messages with an id each: equal messages of one try are told apart by their order.
@@ -80,7 +92,7 @@ class Here:
                 yield message
 
     def push(self, key: str, value: Any) -> None:
-        """Push an XCom that the task can do without, such as the report of a run that fails.
+        """Push an XCom that the task can do without.
 
         :param key: of the XCom.
         :param value: of it.
@@ -91,6 +103,57 @@ class Here:
             self.instance.xcom_push(key=key, value=value)
         except Exception as error:  # noqa: BLE001  how the run itself ends matters more
             log.warning("The XCom %s could not be pushed (%s)", key, type(error).__name__)
+
+    def leave(self, report: Report) -> None:
+        """Push a report as XCom `report`, unless a later try has begun, whose report it is.
+
+        :param report: of this try.
+        """
+        if self._is_followed():
+            log.warning("A later try of this task has begun: its report stands, and this one is only in this log")
+        else:
+            self.push("report", report.as_dict())
+
+    def _is_followed(self) -> bool:
+        """Whether a later try has begun: one that was frozen or cut off may wake up beside it."""
+        try:
+            if self.store is not None:
+                self.store.delete("segment")  # there is no such key; Airflow refuses a try that is not the last
+            look = getattr(type(self.instance), "get_task_instance", None)  # of Airflow 2, where tries share a row
+            if look is not None:
+                dag_id, task_id, run_id, map_index = self.ids
+                row = look(dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
+                return row is not None and row.try_number > self.try_number
+        except Exception as error:  # noqa: BLE001  each Airflow has its own; without an answer an XCom would fail too
+            log.debug("Airflow did not answer (%s)", type(error).__name__)
+            return self.store is not None
+        return False
+
+
+@contextmanager
+def leaves_report(here: Here, last: Callable[[], Report | None]) -> Iterator[None]:
+    """Leave a report of a try that fails, also where nothing had begun: then all its counts are zero.
+
+    :param here: the task.
+    :param last: gives the report of what was done, if there is one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if report_of(error) is None:  # otherwise it was left where the run ended
+            report = last() or Report()
+            vars(error)["report"] = report
+            here.leave(report)
+        raise
+
+
+def report_of(error: object) -> Report | None:
+    """Return the report that an error carries; all that end a run of ours carry one.
+
+    :param error: any.
+    """
+    report = getattr(error, "report", None)
+    return report if isinstance(report, Report) else None
 
 
 @contextmanager
@@ -112,7 +175,7 @@ def current(context: Context | None = None) -> Here:
 
     :param context: its context; by default the one that Airflow says is current.
     """
-    known: Mapping[str, Any] = _current_context() if context is None else context
+    known: Mapping[str, Any] = current_context() if context is None else context
     instance = known.get("ti") or known.get("task_instance")
     run_id = _text(known.get("run_id")) or _text(getattr(instance, "run_id", None))
     if not run_id:
@@ -120,7 +183,8 @@ def current(context: Context | None = None) -> Here:
     dag_id, task_id = (_text(getattr(instance, name, None)) for name in ("dag_id", "task_id"))
     map_index, try_number = (getattr(instance, name, None) for name in ("map_index", "try_number"))
     ids = (dag_id, task_id, run_id, map_index if isinstance(map_index, int) else -1)
-    return Here(ids, try_number if isinstance(try_number, int) else 0, instance)
+    number = try_number if isinstance(try_number, int) else 0
+    return Here(ids, number, instance, known.get("task_state_store"))
 
 
 def own_name(operator: Any, context: Context, sync_mode: str) -> str:
@@ -136,7 +200,8 @@ def own_name(operator: Any, context: Context, sync_mode: str) -> str:
     return f"{operator.dag_id}.{operator.task_id}"
 
 
-def _current_context() -> Mapping[str, Any]:
+def current_context() -> Mapping[str, Any]:
+    """Return the context that Airflow says is current; empty outside a task."""
     try:
         return get_current_context()
     except Exception:  # noqa: BLE001  Airflow 2 and 3 raise different ones to say that no task is running

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator, XComArg
-
 from airflow_provider_segment.calls import Call, as_calls
+from airflow_provider_segment.compat import BaseOperator, XComArg
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_segment.compat import Context
     from airflow_provider_segment.core.report import Report
     from airflow_provider_segment.hooks.segment import SegmentHook
 
@@ -23,7 +22,7 @@ _USER = ("user_id", "anonymous_id")
 _COMMON = ("timestamp", "context", "integrations", "message_id", "call", "segment_conn_id")
 
 
-class _CallOperator(BaseOperator):
+class _CallOperator(KeepsText, BaseOperator):
     """One call made of literal, templated fields; or, with ``rows`` and ``call``, a call for each row.
 
     :param timestamp: when it happened: a datetime with its zone, or ISO 8601 text; default the time of arrival.
@@ -31,14 +30,17 @@ class _CallOperator(BaseOperator):
     :param integrations: which destinations, ``{"All": False, "Mixpanel": True}``.
     :param message_id: names the message for Segment's deduplication; by default a retry of the task repeats its id.
     :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
-    :param rows: an upstream task's result, such as ``extract.output``: dicts, or tuples with ``columns``. It is no
-        template field, since Airflow stores those in its database.
+    :param rows: an upstream task's result, such as ``extract.output``: dicts, tuples with ``columns``, or a DataFrame;
+        what XCom does to numbers and datetimes is said in docs/mapping.md. It is no template field, since Airflow
+        stores those in its database.
     :param call: what each row makes, from ``airflow_provider_segment.calls`` or as a plain dict (templated).
     :param columns: the names of the columns, where the rows are tuples.
-    :param key: with rows, as for SqlToSegmentOperator; so are ``nulls``, ``timezone`` and ``max_rejected``.
+    :param key: with rows, as for SqlToSegmentOperator; so are ``nulls``, ``timezone``, ``max_rejected`` and
+        ``min_rows``.
     :param nulls: "send" (default) or "omit".
     :param timezone: the zone of timestamps that carry none.
     :param max_rejected: how many calls may be refused: a count, or below 1 a share.
+    :param min_rows: fewer rows than these fail the task before anything is sent.
     :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
@@ -66,6 +68,7 @@ class _CallOperator(BaseOperator):
         nulls: str = "send",
         timezone: str | None = None,
         max_rejected: float = 0,
+        min_rows: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,11 +76,11 @@ class _CallOperator(BaseOperator):
         self.context = context
         self.integrations = integrations
         self.message_id = message_id
-        self.segment_conn_id = segment_conn_id
+        self.segment_conn_id = as_text(segment_conn_id)
         self.rows = rows
         self.call = None if call is None else as_calls(call)[0].as_dict()
         self.columns = None if columns is None else list(columns)
-        self.options = Options(key, nulls, timezone, max_rejected)
+        self.options = Options(key, nulls, timezone, max_rejected, min_rows=min_rows)
         self._hook: SegmentHook | None = None
         if rows is not None:
             XComArg.apply_upstream_relationship(self, rows)
@@ -101,18 +104,27 @@ class _CallOperator(BaseOperator):
         """
         from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
+        from airflow_provider_segment.hooks.task import current, leaves_report
 
         hook = self._hook = SegmentHook(self.segment_conn_id)
-        hook.push_debugger_url(context)
-        report = self._send(hook, context) if self.call is None else self._sync(self.call, hook, context)
-        note_events(context, report)
+        with leaves_report(current(context), lambda: hook.report):
+            hook.push_debugger_url(context)
+            report = self._send(hook, context) if self.call is None else self._sync(self.call, hook, context)
+            note_events(context, report)
         return report.as_dict()
 
     def _send(self, hook: SegmentHook, context: Context) -> Report:
         from airflow_provider_segment.core.messages import written
+        from airflow_provider_segment.hooks.task import current
+        from airflow_provider_segment.hooks.tries import tell_of_repeat
 
+        here = current(context)
         fields = {name: getattr(self, name) for name in (*self.fields, *_COMMON[:4])}
-        return hook.send([written(self.kind, **fields)], context=context)
+        tell_of_repeat(here, self.log)
+        report = hook.send([written(self.kind, **fields)], context=context)
+        if here.try_number > 1:
+            here.leave(report)  # as hook.sync does
+        return report
 
     def _sync(self, call: Mapping[str, Any], hook: SegmentHook, context: Context) -> Report:
         rows = self.rows.resolve(context) if isinstance(self.rows, XComArg) else self.rows
@@ -149,7 +161,8 @@ class SegmentIdentifyOperator(_CallOperator):
     :param anonymous_id: an id for a user whose id is not known; one of the two is needed (templated).
     :param traits: what is known of the user (templated).
     :param kwargs: ``timestamp``, ``context``, ``integrations``, ``message_id``, ``segment_conn_id``; or ``rows`` and
-        ``call``, with ``columns``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, for a call a row.
+        ``call``, with ``columns``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``min_rows``, for a call a
+        row.
     :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
@@ -304,7 +317,7 @@ class SegmentAliasOperator(_CallOperator):
         self._check()
 
 
-class SegmentApiCallOperator(BaseOperator):
+class SegmentApiCallOperator(KeepsText, BaseOperator):
     """Make one request to Segment's API with the connection's authorisation, and return the answer's JSON.
 
     :param method: of HTTP, such as "POST" (templated).
@@ -337,7 +350,7 @@ class SegmentApiCallOperator(BaseOperator):
         self.headers = headers
         self.query = query
         self.json = json
-        self.segment_conn_id = segment_conn_id
+        self.segment_conn_id = as_text(segment_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Make the request, and fail if the answer is not 2xx.

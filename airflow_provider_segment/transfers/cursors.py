@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.transfers import driver_values
 from airflow_provider_segment.transfers.statements import only_reads
 
 HOLDS_ALL = ", which holds all rows in memory"
@@ -65,6 +66,9 @@ class Session:
         self._driver = type(connection).__module__.partition(".")[0].lstrip("_")
         self._ran: tuple[Any, ...] = ()
         self._rest: Iterator[Any] | None = None
+        self._fetchmany: driver_values.Fetch
+        self.cursor: Any
+        self.kind = ""
         self._tells_changes = False
         # Redshift calls itself PostgreSQL 8.0.2. A cluster of one node fetches 1,000 rows at once, and no more.
         version = getattr(getattr(connection, "info", None), "server_version", None)
@@ -74,8 +78,7 @@ class Session:
             raise SettingError(
                 f"sql_conn_id: {self._driver} has no cursors (PEP 249); use ODBC or JDBC to this database"
             )
-        self._begin()
-        self.cursor, self.kind = self._open_cursor()
+        self._open()
 
     @property
     def is_server_side(self) -> bool:
@@ -111,8 +114,7 @@ class Session:
                 raise
         self._max_fetch = REDSHIFT_FETCH
         self._connection.rollback()
-        self._begin()
-        self.cursor, self.kind = self._open_cursor()
+        self._open()
         self.cursor.execute(*self._ran)
         return self.fetch(size)
 
@@ -124,7 +126,7 @@ class Session:
         size = min(size, self._max_fetch)
         if self._rest is None and hasattr(self.cursor, "fetchmany"):
             with suppress(NotImplementedError):
-                return self.cursor.fetchmany(size) or ()
+                return self._fetchmany(size) or ()
         if self._rest is None:
             # Not fetchone() where there is fetchall(): Elasticsearch's returned its first row for ever.
             has_all = hasattr(self.cursor, "fetchall")
@@ -154,6 +156,11 @@ class Session:
         """End what outlives the connection: DuckDB's cursor, and SQLite's, which keeps the file locked."""
         if self._driver in ("duckdb", "sqlite3"):
             self.cursor.close()  # that of MySQL would read the rest of its rows first
+
+    def _open(self) -> None:
+        self._begin()
+        self.cursor, self.kind = self._open_cursor()
+        self._fetchmany = driver_values.fetching(self._connection, self.cursor)
 
     def _begin(self) -> None:
         """Begin a transaction which keeps nothing before our commit, and which may wait for Segment."""

@@ -15,7 +15,7 @@ from openlineage.client.event_v2 import OutputDataset
 from openlineage.client.facet_v2 import RunFacet, output_statistics_output_dataset
 
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.transfers.query import sql_hook
+from airflow_provider_segment.transfers.sql_hook import sql_hook
 
 
 @attrs.define

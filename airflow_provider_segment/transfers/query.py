@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
+from airflow_provider_segment.compat import send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError, SourceError
 from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.transfers import driver_values
 from airflow_provider_segment.transfers.cursors import Session
+from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Asked, calmly
+from airflow_provider_segment.transfers.described_values import DescribedValues
+from airflow_provider_segment.transfers.sql_hook import sql_hook
 from airflow_provider_segment.transfers.statements import check_one, check_streamed
 
 _Closable = TypeVar("_Closable", bound=Any)
-_PLAIN_SWITCH = "sql_hook_params={'streaming': False} reads with a plain cursor instead"
 
 
 @contextmanager
@@ -35,26 +37,27 @@ def open_query(
     :param hook_params: for the hook, and ``streaming``: False for a plain cursor instead of a server-side one.
     :param fetch_size: rows to fetch at a time.
     :raises SettingError: if it is no SQL connection, or the query returns no result set.
+    :raises QueryError: if the database does not take the query.
     :raises SourceError: if the database fails.
     """
     check_one(sql)
     params = dict(hook_params or {})
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
-    from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
-
-    with (
-        _closed_at_the_end(_calmly(hook.get_conn, "connecting")) as connection,
-        _closed_at_the_end(Session(hook, connection, sql, streaming=streaming)) as session,
-    ):
+    with ExitStack() as stack:
+        connection = stack.enter_context(_closed_at_the_end(calmly(hook.get_conn, "connecting")))
+        driver_values.prepare(connection)
+        values = calmly(lambda: DescribedValues(connection), "connecting")
+        session = stack.enter_context(_closed_at_the_end(Session(hook, connection, sql, streaming=streaming)))
         if session.is_server_side:
-            check_streamed(sql, _PLAIN_SWITCH)
+            check_streamed(sql, PLAIN_SWITCH)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
-        _calmly(lambda: session.execute(sql, parameters), "the query")
+        calmly(lambda: session.execute(sql, parameters), "the query", Asked(sql, parameters, session.cursor))
+        values.look(session.cursor)
         # psycopg2 describes a server-side cursor at its first fetch, and Druid's driver a result at its first row.
         if not (session.cursor.description or session.is_server_side or session.only_reads):
             raise SettingError("sql: the query returns no result set; expected a SELECT")
-        first = _calmly(lambda: session.fetch_first(fetch_size), "fetching row 1")
+        first = calmly(lambda: session.fetch_first(fetch_size), "fetching row 1", rows=range(1, fetch_size + 1))
         described, total = session.cursor.description, session.total
         # Not the parameters: they may be personal data. Nor the cursor's own count: it may be of what was fetched so
         # far, and Druid's driver would read all rows to count them.
@@ -63,9 +66,8 @@ def open_query(
             raise SourceError("The source database's driver does not tell the names of the columns")
         columns = [column[0] for column in described] if described else None
         reading = _Reading(session, fetch_size, total)
-        yield Pages(
-            columns, reading.pages(first), f"{conn_id} ({hook.conn_type}, {session.kind})", total, reading.commit
-        )
+        rows = calmly(lambda: values.pages(session.cursor, reading.pages(first)), "reading the types of the columns")
+        yield Pages(columns, rows, f"{conn_id} ({hook.conn_type}, {session.kind})", total, reading.commit)
 
 
 @contextmanager
@@ -102,10 +104,11 @@ class _Reading:
             del page  # not two pages at once
             waited = time.monotonic() - self._fetched
             kept += waited
-            page = _calmly(
+            page = calmly(
                 lambda: self._session.fetch(self._size),
                 f"fetching the rows after {read:,}, for which it had waited {waited:,.1f} s while the rows before were "
                 f"sent to Segment ({kept:,.1f} s in all)",
+                rows=range(read + 1, read + self._size + 1),
             )
         if self._total is not None and read < self._total:
             raise SourceError(f"The source database's rows ended after {read:,} of {self._total:,}")
@@ -118,7 +121,7 @@ class _Reading:
         """
         waited = time.monotonic() - self._fetched
         try:
-            _calmly(self._session.commit, f"the commit, {waited:,.1f} s after it gave its last rows")
+            calmly(self._session.commit, f"the commit, {waited:,.1f} s after it gave its last rows")
         except SourceError as error:
             if self._session.only_reads:
                 return f"{error}. The query changed nothing, so nothing is lost"
@@ -127,56 +130,3 @@ class _Reading:
                 "task's next try under the same message ids"
             ) from None
         return ""
-
-
-def sql_hook(conn_id: str, hook_params: Mapping[str, Any]) -> Any:
-    """Return the SQL hook of a connection.
-
-    :param conn_id: of the connection.
-    :param hook_params: for the hook.
-    :raises SettingError: if there is no such connection, or it has no SQL hook.
-    """
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-    try:
-        connection: Any = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        raise SettingError(f"sql_conn_id: Airflow has no connection {conn_id!r}") from None
-    try:
-        hook = connection.get_hook(hook_params=dict(hook_params))
-    except TypeError as error:
-        raise SettingError(f"sql_hook_params: the hook of {conn_id!r} does not take them: {error}") from None
-    except Exception as error:  # noqa: BLE001  Airflow 2 and 3 raise different ones for a type without a hook
-        raise SettingError(
-            f"sql_conn_id: no hook for {conn_id!r} of type {connection.conn_type!r}: install its provider "
-            f"({type(error).__name__})"
-        ) from None
-    if not isinstance(hook, DbApiHook):
-        raise SettingError(f"sql_conn_id: {conn_id!r} is of type {connection.conn_type!r}, which is no SQL connection")
-    return hook
-
-
-def _calmly(call: Any, what: str) -> Any:
-    """Call the driver; its error is told without its text, which may quote rows or a password."""
-    failure = ""
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001  every driver has its own error tree
-        failure = _described(error)
-    raise SourceError(f"The source database failed at {what}: {failure}")
-
-
-def _described(error: Exception) -> str:
-    """Name a driver's error: class and SQLSTATE, and its text where that can only quote the query."""
-    state = next((code for name in ("sqlstate", "pgcode") if (code := getattr(error, name, None))), "")
-    number = next((part for part in error.args[:1] if isinstance(part, int)), None)  # MySQL's and others' own
-    named = f"{type(error).__module__}.{type(error).__name__}"
-    named += f", SQLSTATE {state}" if state else f", error {number}" if number is not None else ""
-    if state == "0A000":
-        return f"{named}; if the query changes data, {_PLAIN_SWITCH}"
-    text = ""
-    if state.startswith("42"):  # syntax error or access rule violation: about names in the query, never about rows
-        text = getattr(getattr(error, "diag", None), "message_primary", None) or ""
-    elif getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR":  # the same of SQLite
-        text = str(error)
-    return f"{named}: {text}" if text else f"{named}; run the query by hand to see the database's own words"

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_segment.calls import Call, as_calls, check_changes
-from airflow_provider_segment.core.options import Options, positive
+from airflow_provider_segment.compat import BaseOperator
+from airflow_provider_segment.core.options import Options, is_template, positive, yes_or_no
+from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
-from airflow_provider_segment.transfers.shards import sharded
+from airflow_provider_segment.transfers.shards import sharded, warn_of_deleted
 from airflow_provider_segment.transfers.statements import check_written
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_segment.compat import Context
     from airflow_provider_segment.hooks.segment import SegmentHook
 
 
-class SqlToSegmentOperator(BaseOperator):
+class SqlToSegmentOperator(KeepsText, BaseOperator):
     """Send the rows of a query to Segment as identify, track, group ... calls, and count what became of each.
 
     :param sql: one statement that returns rows, or the name of a ``.sql`` file (templated).
     :param sql_conn_id: any Airflow connection with an SQL hook (templated).
     :param calls: one call or a list, from ``airflow_provider_segment.calls``, or the same as plain dicts; each row
-        makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...).
-    :param parameters: for the driver (templated).
+        makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...). Where the DAG
+        renders native objects, a Constant without a template stays the text that it is.
+    :param parameters: for the driver (templated); with them, one whose placeholder is ``%s`` wants any other percent
+        sign twice.
     :param sql_hook_params: for the SQL hook; ``{"streaming": False}`` reads with a plain cursor instead of a
         server-side one.
     :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
@@ -37,26 +40,31 @@ class SqlToSegmentOperator(BaseOperator):
     :param sync_id: names the sync, its state and the namespace of its message ids; default ``<dag_id>.<task_id>``. To
         send the rows of a run again on purpose, change it (templated).
     :param key: the column, or columns, that identify a row. With a key, rows with equal key and content are one call;
-        without one the whole row tells rows apart, and rows that repeat exactly are calls of their own. "changes" needs
-        a key.
+        without one the whole row tells rows apart, and rows that repeat exactly are calls of their own. The same among
+        mapped tasks: with a key it does not matter which of them reads a row; without one the map index is in the
+        message ids. "changes" needs a key.
     :param state_conn_id: with "changes": a connection to PostgreSQL, MySQL/MariaDB or SQLite where it is remembered
         what Segment last accepted ...
     :param state_schema: ... in this schema of it ...
     :param state_path: ... or a SQLite file on a local disk; one of the two is needed (templated).
-    :param first_run: with "changes", for each call when it is first seen: "send" (default), or "baseline", which
-        remembers the rows and sends nothing.
-    :param max_deleted: with "changes": the share of the known keys that one run may delete; default 0.5.
+    :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
+        the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
+    :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
+        and of those known when a run last ended whole; default 0.5.
     :param nulls: nulls in traits and properties: "send" (default) or "omit"; nulls elsewhere are left out.
     :param timezone: the zone of timestamps that carry none, such as "UTC"; without it the first such stops the task.
     :param max_rejected: how many calls may be invalid or rejected before the task fails: a count, or below 1 a share
         of all calls; default 0. The good calls are sent in any case.
+    :param min_rows: fewer rows than these, such as those of an empty load, fail the task for a retry before anything
+        is sent or deleted; default 0. So many rows are held in memory first, unless the driver tells their number.
     :param rejects_path: a file for the refused calls as JSON lines, with row number, key, reason and message: personal
         data. A local path, readable by its owner only, or one of an object storage (in parts of 1,000 lines); later
         tries and mapped tasks put ``.try2`` and ``.map0`` before the suffix (templated).
     :param fetch_size: rows to fetch at a time; default 2,500.
     :param max_in_flight: batches that are on their way to Segment at once; default 8.
-    :param validate_only: read, map and validate every row and send nothing; the report counts the valid calls as
-        ``not_sent``; default False.
+    :param validate_only: read, map, validate and compare every row, and send and remember nothing; the report counts
+        the valid calls as ``not_sent``, and its ``planned`` has them by call and kind; default False (templated: a text
+        such as ``"{{ params.dry_run }}"``, which must become True or False).
     :param preview_path: a local file for the first 100 messages as JSON lines, readable by its owner only; they hold
         personal data (templated).
     :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
@@ -72,6 +80,7 @@ class SqlToSegmentOperator(BaseOperator):
         "state_path",
         "rejects_path",
         "preview_path",
+        "validate_only",
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "calls": "json"}
@@ -99,9 +108,10 @@ class SqlToSegmentOperator(BaseOperator):
         timezone: str | None = None,
         rejects_path: str | None = None,
         max_rejected: float = 0,
+        min_rows: int = 0,
         fetch_size: int = 2_500,
         max_in_flight: int = 8,
-        validate_only: bool = False,
+        validate_only: bool | str = False,
         preview_path: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -112,8 +122,9 @@ class SqlToSegmentOperator(BaseOperator):
             nulls=nulls,
             timezone=timezone,
             max_rejected=max_rejected,
+            min_rows=min_rows,
             max_in_flight=max_in_flight,
-            validate_only=validate_only,
+            validate_only=not is_template(validate_only) and yes_or_no("validate_only", validate_only),
             preview_path=preview_path,
             rejects_path=rejects_path,
             sync_mode=sync_mode,
@@ -126,16 +137,17 @@ class SqlToSegmentOperator(BaseOperator):
         checked = as_calls(calls)
         check_changes(checked, sync_mode, self.options.key_columns)
         self.sql = sql
-        self.sql_conn_id = sql_conn_id
+        self.sql_conn_id = as_text(sql_conn_id)
         # Plain data: Airflow renders it by copy, so that operators and mapped tasks never see each other's values.
         self.calls = [call.as_dict() for call in checked]
         self.parameters = parameters
         self.sql_hook_params = sql_hook_params
-        self.segment_conn_id = segment_conn_id
-        self.state_path = state_path
-        self.sync_id = sync_id
-        self.rejects_path = rejects_path
-        self.preview_path = preview_path
+        self.segment_conn_id = as_text(segment_conn_id)
+        self.state_path = as_text(state_path)
+        self.sync_id = as_text(sync_id)
+        self.rejects_path = as_text(rejects_path)
+        self.preview_path = as_text(preview_path)
+        self.validate_only = validate_only
         self.fetch_size = positive("fetch_size", fetch_size)
         self._hook: SegmentHook | None = None
 
@@ -153,25 +165,37 @@ class SqlToSegmentOperator(BaseOperator):
 
         :param context: of the task.
         """
+        from airflow_provider_segment.hooks import sigterm
         from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
-        from airflow_provider_segment.hooks.task import in_airflows_terms, own_name
+        from airflow_provider_segment.hooks.task import current, in_airflows_terms, leaves_report, own_name
         from airflow_provider_segment.transfers.query import open_query
+        from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
 
-        with in_airflows_terms():
-            hook = self._hook = SegmentHook(self.segment_conn_id)
+        here, hook = current(context), SegmentHook(self.segment_conn_id)
+        self._hook = hook
+        with in_airflows_terms(), leaves_report(here, lambda: hook.report):
+            is_dry = yes_or_no("validate_only", self.validate_only)
             hook.get_conn()  # a bad connection fails before the query runs
             hook.push_debugger_url(context)
-            with open_query(
+            sigterm.watch(here)
+            if self.options.sync_mode == "changes":
+                warn_of_deleted(self, context)
+            elif not is_dry:
+                warn_if_repeated(self, context)
+            query = open_query(
                 self.sql_conn_id,
                 self.sql,
                 self.parameters,
                 hook_params=self.sql_hook_params,
                 fetch_size=self.fetch_size,
-            ) as rows:
+            )
+            with ExitStack() as stack:
+                with sigterm.waits():
+                    rows = stack.enter_context(query)
                 sync_id = self.sync_id or own_name(self, context, self.options.sync_mode)
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
-                options = asdict(self.options) | rendered
+                options = asdict(self.options) | rendered | {"validate_only": is_dry}
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
             note_events(context, report)
         return report.as_dict()
@@ -191,7 +215,7 @@ class SqlToSegmentOperator(BaseOperator):
 
         hook = self._hook or SegmentHook(self.segment_conn_id)
         found = lineage.reading(self.sql_conn_id, self.sql, self.sql_hook_params)
-        if not self.options.validate_only:
+        if not yes_or_no("validate_only", self.validate_only):
             found.outputs = [lineage.writing(hook.settings.asset_uri, hook.report)]
         if hook.report is not None:
             found.run_facets["segment_report"] = lineage.counts(hook.report)

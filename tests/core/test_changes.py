@@ -33,7 +33,6 @@ from airflow_provider_segment.calls import (
     as_calls,
     check_changes,
 )
-from airflow_provider_segment.core.changes import numbers_of
 from airflow_provider_segment.core.errors import (
     DeletionError,
     LeaseError,
@@ -44,6 +43,8 @@ from airflow_provider_segment.core.errors import (
     SourceError,
     StateError,
 )
+from airflow_provider_segment.core.holder import Holder
+from airflow_provider_segment.core.keys import numbers_of
 from airflow_provider_segment.core.message_ids import Namespace, Origins
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
@@ -57,6 +58,7 @@ from airflow_provider_segment.testing import SegmentServer
 ALL = ["added", "updated", "deleted"]
 USERS = Identify("id", traits=["x"])
 GONE = Track(Constant("Gone"), "id", on_change="deleted")
+NEVER = Identify("id", when={"x": "no such value"})
 CAME = Track(Constant("Came"), "id", properties=["x"])
 EVERYTHING = Identify("id", anonymous_id="x", on_change=ALL)
 # The database takes doubts, and what no call is made of, but not what was accepted.
@@ -85,7 +87,7 @@ class Table:
         """The state, held as a run holds it."""
         engine = sa.create_engine(sa.engine.URL.create("sqlite", database=str(self.path)))
         try:
-            with closing(State(engine, sync_id, write_key, holder)) as state:
+            with closing(State(engine, sync_id, write_key, Holder(run_id=holder))) as state:
                 yield state
         finally:
             engine.dispose()
@@ -102,6 +104,7 @@ class Table:
         write_key: str = "a source",
         rejects: Path | None = None,
         on_delivery: Callable[[Any], object] = lambda _: None,
+        said: list[str] | None = None,
         **options: Any,
     ) -> Report:
         """Run the sync, check that its counts add up whatever is raised, and return its report."""
@@ -110,7 +113,9 @@ class Table:
         check_changes(checked, "changes", settled.key_columns)
         pages = [rows[start : start + page] for start in range(0, len(rows), page)]
         self.report = report = Report()
-        more = {} if rejects is None else {"rejects": LocalRejects(str(rejects))}
+        more: dict[str, Any] = {} if rejects is None else {"rejects": LocalRejects(str(rejects))}
+        if said is not None:
+            more["on_warning"] = said.append
         try:
             with self.state(write_key) as state:
                 plan = Plan(checked, Namespace("unused"), settled, state=state, **more)
@@ -120,7 +125,8 @@ class Table:
                     sync(Pages(columns, pages, "tests"), plan, way, report)
         finally:
             assert adds_up(report)
-            assert report.accepted == report.added + report.updated + report.deleted
+            told = report.added + report.updated + report.deleted
+            assert told == (report.not_sent if settled.validate_only else report.accepted)
         return report
 
     def sql(self, statement: str) -> list[Any]:
@@ -281,6 +287,16 @@ def test_a_b_a_has_three_ids(table: Table, segment: SegmentServer) -> None:
     assert traits(segment) == ["A", "B", "A"]
     assert len(set(ids(segment))) == 3
     assert segment.duplicates == []
+
+
+def test_what_no_row_makes_is_a_warning_but_for_deletions(table: Table) -> None:
+    """A call that no row fits is warned of in each run; one that only keys that are gone make is none of the rows'."""
+    left_out = {"identify: made_by_no_row": 2, "rows: made_no_call": 2}
+    rows = [(1, "A"), (2, "B")]
+    assert table.send(rows, [NEVER, GONE]).warnings == left_out
+    assert table.send(rows, [NEVER, GONE]).warnings == left_out
+    assert table.send(rows, [USERS, GONE]).warnings == {}
+    assert table.send([(1, "A")], [USERS, GONE]).warnings == {}
 
 
 @pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES)
@@ -648,7 +664,7 @@ def test_an_integer_key_is_its_own_number(key: int) -> None:
     assert key_number(key) == key
 
 
-OTHER_KEYS = [2**63, -(2**63) - 1, 2**200, "1", "-1", "", "a", "ä", "1,2", 1.0, True, 1.5]
+OTHER_KEYS = [2**63, -(2**63) - 1, 2**200, "1", "-1", "", "a", "ä", "1,2", True, 1.5]
 
 
 def test_other_keys_have_a_hash_of_64_bits() -> None:
@@ -711,6 +727,20 @@ def test_validate_only_remembers_nothing(table: Table, segment: SegmentServer) -
     assert before == (table.sql("SELECT * FROM segment_state"), table.sql("SELECT * FROM segment_call"))
     assert len(segment.requests) == requests
     assert kinds(table.send([(1, "B"), (2, "A"), (4, "A")], calls)) == (1, 1, 1)
+
+
+def test_a_dry_run_counts_as_a_real_one_does(table: Table, segment: SegmentServer) -> None:
+    """Rows with one key, equal or not, in one page or in two, are told as they would be; so are deletions."""
+    table.send([(n, "A") for n in range(9)], [USERS, GONE])
+    rows = [(1, "B"), (1, "B"), (2, "C"), (2, "D"), (10, "A"), (10, "A"), (10, "B"), (3, "A"), (4, None)]
+    for page in (1, 100):
+        dry = table.send(rows, [USERS, GONE, CAME], page=page, max_rejected=99, max_deleted=1, validate_only=True)
+        assert dry.planned["identify"] == {"added": 1, "updated": 3, "deleted": 0}
+        assert dry.planned["track:Gone"] == {"added": 0, "updated": 0, "deleted": 5}
+        assert (dry.accepted, dry.not_sent) == (0, 4 + 5 + 5)
+    real = table.send(rows, [USERS, GONE, CAME], page=100, max_rejected=99, max_deleted=1)
+    assert (real.planned, real.unchanged, real.invalid) == (dry.planned, dry.unchanged, dry.invalid)
+    assert kinds(real) == kinds(dry)
 
 
 def test_a_reset_state_sends_all_under_new_ids(table: Table, segment: SegmentServer) -> None:

@@ -18,6 +18,7 @@ from sending import LIBRARY
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.delivery import Delivery, Pace
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
@@ -47,7 +48,7 @@ def send(url: str, path: str, version: int, holder: str, page: int) -> None:
     rows = table(version)
     pages = [rows[start : start + page] for start in range(0, len(rows), page)]
     # The lease of a killed run runs out after a second here, not after a minute.
-    with closing(State(engine, "users", "a source", holder, lease_seconds=1)) as state:
+    with closing(State(engine, "users", "a source", Holder(run_id=holder), lease_seconds=1)) as state:
         plan = Plan(calls, Namespace("unused"), options, state=state)
         transport = Transport(f"{url}/v1", "the-write-key-of-the-tests-00000", library=LIBRARY)
         with Delivery(transport, RetryPolicy(deadline=20), Pace(), 4) as delivery:

@@ -16,7 +16,7 @@ from sending import KEY, QUICK, batch_of, delivery_to, event, transport_to
 from airflow_provider_segment.core.batching import MAX_BODY_BYTES, MAX_EVENTS
 from airflow_provider_segment.core.delivery import Delivery, Outcome, Pace
 from airflow_provider_segment.core.errors import CredentialsError, EndpointError, NotSentError, SegmentError
-from airflow_provider_segment.core.retries import RetryPolicy
+from airflow_provider_segment.core.retries import RetryPolicy, Success
 from airflow_provider_segment.testing import Request, SegmentServer
 
 AGAIN_AT_ONCE = (429, {"Retry-After": "0"})
@@ -69,6 +69,60 @@ def test_passing_trouble_is_sat_out(segment: SegmentServer, faults: list[Any]) -
     assert [message["userId"] for message in segment.messages] == ["u0", "u1", "u2"]
     sent = [json.loads(request.body) for request in segment.requests]
     assert all(body | {"sentAt": ""} == sent[0] | {"sentAt": ""} for body in sent)
+
+
+# A host that is like Segment's, and answers in other words
+
+LIKE_SEGMENT: list[tuple[Any, str]] = [
+    ((200, {"Content-Type": "text/plain; charset=utf-8"}, b"OK"), "answers HTTP 200 text/plain 'OK' in place of"),
+    (
+        (200, {"Content-Type": "application/json"}, b'{"status":"ok"}'),
+        'HTTP 200 application/json \'{"status":"ok"}\' in',
+    ),
+    ((202, {}, b""), "answers HTTP 202 application/json in place of"),
+    ((204, {}, b""), "answers HTTP 204 application/json in place of"),
+    ((200, {"Content-Type": "text/html"}, b"<html>" + b"please log in " * 9), "answers HTTP 200 text/html in place of"),
+    ((200, {}, b"thanks, person@example.com"), "answers HTTP 200 application/json in place of"),
+    ((200, {}, f"key {KEY}".encode()), "answers HTTP 200 application/json in place of"),
+    ((200, {}, b"\x1b[31mOK"), "answers HTTP 200 application/json in place of"),
+]
+
+
+@pytest.mark.parametrize(("answer", "told"), LIKE_SEGMENT)
+def test_the_first_answer_in_other_words_ends_the_run(segment: SegmentServer, answer: Any, told: str) -> None:
+    """A host that is not Segment's and says 2xx in its own words is asked once; the error tells them and the mend."""
+    segment.respond_with(lambda _: answer)
+    with delivery_to(segment, success=Success.COMPATIBLE) as delivery:
+        delivery.submit(batch_of([event(1, traits={"email": "person@example.com"}), event(2)]))
+        (outcome,) = delivery.drain()
+    assert isinstance(outcome.error, EndpointError)
+    assert (outcome.requests, outcome.retries, outcome.count()) == (1, 0, 0)
+    assert told in str(outcome.error)
+    assert "set accept_any_2xx in the connection's extra" in str(outcome.error)
+    for hidden in ("person@example.com", KEY, "\x1b"):
+        assert hidden not in str(outcome.error)
+
+
+@pytest.mark.parametrize("answer", [answer for answer, _ in LIKE_SEGMENT])
+def test_any_2xx_is_an_acknowledgement_where_the_user_says_so(segment: SegmentServer, answer: Any) -> None:
+    """With accept_any_2xx a batch is posted once, whatever words the host has for it; trouble is still sat out."""
+    segment.respond_with([500, answer])
+    with delivery_to(segment, success=Success.ANY_2XX) as delivery:
+        delivery.submit(batch_of([event(1), event(2)]))
+        (outcome,) = delivery.drain()
+    assert (outcome.accepted, outcome.requests, outcome.error) == ([range(2)], 2, None)
+
+
+def test_a_host_that_spoke_as_segment_does_may_stumble(segment: SegmentServer) -> None:
+    """Once a host has acknowledged in Segment's words, a page of a proxy before it is trouble that may pass."""
+    segment.respond_with([None, (200, {}, b"<html>back soon</html>")])
+    with delivery_to(segment, success=Success.COMPATIBLE, max_in_flight=1) as delivery:
+        for number in range(2):
+            delivery.make_room()
+            delivery.submit(batch_of([event(number)]))
+        delivery.drain()
+    assert [message["userId"] for message in segment.messages] == ["u0", "u1"]
+    assert len(segment.requests) == 3
 
 
 def test_outcomes_come_as_batches_end(segment: SegmentServer) -> None:
@@ -277,12 +331,15 @@ def test_refused_token_is_renewed_once(segment: SegmentServer) -> None:
 
 PACES = [
     (0, 2_500),
-    (1, 1),
-    (5, 1),
-    (10, 1),
-    (19, 1),
-    (20, 2),
-    (100, 10),
+    (0.05, 1),
+    (0.5, 5),
+    (1, 10),
+    (2.5, 25),
+    (10, 25),
+    (20, 25),
+    (100, 25),
+    (250, 25),
+    (300, 30),
     (1_000, 100),
     (25_000, 2_500),
     (10**6, 2_500),
@@ -290,9 +347,40 @@ PACES = [
 
 
 @pytest.mark.parametrize(("rate", "events"), PACES)
-def test_batch_holds_a_tenth_of_a_second(rate: float, events: int) -> None:
-    """Under a rate a batch holds a tenth of a second's events, at least one and at most Segment's limit."""
+def test_batch_holds_a_tenth_of_a_second_or_a_few(rate: float, events: int) -> None:
+    """Under a limit a batch holds a tenth of a second's events, or 25 as far as they are ten seconds' worth."""
     assert Pace(rate).max_events == events
+
+
+class NotedPace(Pace):
+    """A pace that notes when it let how many events go, by its own clock: a busy machine moves every other one."""
+
+    def __init__(self, events_per_second: float) -> None:
+        super().__init__(events_per_second)
+        self.went: list[tuple[float, int]] = []
+
+    def wait(self, events: int, stopping: threading.Event) -> None:
+        super().wait(events, stopping)
+        self.went.append((self._next - events / self._rate, events))
+
+
+@pytest.mark.parametrize(("rate", "events", "requests"), [(20, 120, 5), (50, 120, 5), (1_000, 600, 6)])
+def test_a_small_limit_paces_batches_and_does_not_shrink_them_to_nothing(
+    segment: SegmentServer, rate: float, events: int, requests: int
+) -> None:
+    """A limit spreads full batches; in no span of time are there more events than the limit and one batch allow."""
+    pace = NotedPace(rate)
+    with delivery_to(segment, pace=pace, max_in_flight=1) as delivery:
+        for first in range(0, events, delivery.max_events):
+            delivery.make_room()
+            delivery.submit(batch_of([event(n) for n in range(first, min(first + delivery.max_events, events))]))
+        delivery.drain()
+    assert (len(segment.requests), len(segment.messages), len(pace.went)) == (requests, events, requests)
+    for start in range(requests):
+        for end in range(start, requests):
+            span = pace.went[end][0] - pace.went[start][0]
+            went = sum(number for _, number in pace.went[start : end + 1])
+            assert went <= rate * span + pace.max_events + 0.001  # of rounding
 
 
 def test_limits_of_a_delivery(segment: SegmentServer) -> None:

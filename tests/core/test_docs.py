@@ -11,7 +11,7 @@ from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -21,8 +21,9 @@ from doc_blocks import ROOT, blocks_of
 from airflow_provider_segment import calls
 from airflow_provider_segment.core import values
 from airflow_provider_segment.core.batching import encoder
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.mapping import Columns, CompiledCall
+from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.options import Options
 
 PATH = ROOT / "docs" / "mapping.md"
@@ -34,6 +35,13 @@ class Colour(Enum):
     """An enum for the table of values."""
 
     RED = "red"
+
+
+class Point(NamedTuple):
+    """A row that knows its names, for the table of values."""
+
+    x: Any
+    y: Any
 
 
 def deep(levels: int) -> Any:
@@ -57,6 +65,7 @@ NAMES: dict[str, Any] = {
     "timedelta": dt.timedelta,
     "timezone": dt.timezone,
     "Colour": Colour,
+    "Point": Point,
     "Range": int_range,
     "deep": deep,
 }

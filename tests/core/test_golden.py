@@ -18,8 +18,9 @@ import pytest
 
 from airflow_provider_segment.calls import Constant, Json, as_calls
 from airflow_provider_segment.core.batching import encoder
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.mapping import Columns, CompiledCall
+from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.options import Options
 
 CASES = json.loads((Path(__file__).parent / "golden" / "segment_actions.json").read_text(encoding="utf-8"))["cases"]
@@ -227,8 +228,12 @@ DIFFERENCES: dict[str, tuple[str | dict[str, Any], str]] = {
         ("timestamp_not_iso8601", ISO),
     ),
     **dict.fromkeys(
-        [f"timestamp/{kind}" for kind in ("sql_tz", "us_date", "epoch_s_str", "epoch_float")],
+        [f"timestamp/{kind}" for kind in ("us_date", "epoch_s_str", "epoch_float")],
         ("timestamp_not_iso8601", ISO),
+    ),
+    "timestamp/sql_tz": (
+        {"timestamp": "2026-01-02T03:04:05.123Z"},
+        "A timestamp that a database wrote with its zone leaves as ISO 8601; theirs sends it for Segment to guess at.",
     ),
     "timestamp/sql": (
         {"timestamp": "2026-01-02T03:04:05Z"},
@@ -242,6 +247,7 @@ DIFFERENCES: dict[str, tuple[str | dict[str, Any], str]] = {
         [f"coerce/user_id/{kind}" for kind in ("small", "true", "false", "array_one")], ("id_not_string", NOT_AN_ID)
     ),
     "sendPage/whitespace_user": ("id_not_string", NOT_AN_ID),
+    "coerce/user_id/string_null": ("id_is_placeholder", "The word null is no user; theirs makes one of it."),
     "track/event_whitespace": ("event_not_string", "An event whose name is blank is refused; theirs sends it."),
     "traits/custom_object": ({"traits.missing": None}, NULL),
     "traits/deep_nested_output": ({"traits.profile.name.x": None, "traits.profile.empty.y": None}, NULL),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from naming import shown
 
 from airflow_provider_segment.calls import (
     Alias,
@@ -27,8 +28,9 @@ from airflow_provider_segment.calls import (
     as_calls,
 )
 from airflow_provider_segment.core.batching import encoder
+from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
-from airflow_provider_segment.core.mapping import Columns, CompiledCall
+from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.values import ZoneMissing
 
@@ -163,7 +165,7 @@ def test_one_of_two_ids_is_enough(value: Any) -> None:
     assert message(call, {"a": "x", "b": value}) == {"type": "identify", "userId": "x"}
 
 
-@pytest.mark.parametrize("value", NO_IDS, ids=repr)
+@pytest.mark.parametrize("value", NO_IDS, ids=shown)
 @pytest.mark.parametrize(("call", "field"), [pair for pair in CALLS if pair[0] is not TEXT_IS_JSON])
 def test_what_is_no_id_is_refused(call: Call, field: str, value: Any) -> None:
     """A blank text, truth value, fraction or object never becomes the id of a user."""

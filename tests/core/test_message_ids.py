@@ -13,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from naming import shown
 
 from airflow_provider_segment.core.message_ids import (
     Namespace,
@@ -185,7 +186,7 @@ RARE = [
 ]
 
 
-@pytest.mark.parametrize("value", RARE, ids=repr)
+@pytest.mark.parametrize("value", RARE, ids=shown)
 def test_row_may_hold_anything(value: Any) -> None:
     """A value that JSON has no place for, large numbers and broken text included, does not end the run here."""
     one, other, again = Origins(()).of([(value, 1), (value, 2), (value, 1)])

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naming import shown
 from sending import KEY, QUICK, adds_up, delivery_to, run, transport_to
 
 from airflow_provider_segment.calls import AllColumns, Constant, Group, Identify, Json, Page, Track
@@ -67,7 +68,8 @@ def test_no_rows_are_no_requests(segment: SegmentServer, pages: list[Any]) -> No
     """A query without rows sends nothing and reports zeros."""
     report = run(segment, ["id", "x"], pages, ANY)
     assert segment.requests == []
-    assert not any(value for name, value in report.as_dict().items() if name != "seconds")
+    assert not any(value for name, value in report.as_dict().items() if name not in ("seconds", "planned"))
+    assert report.planned == {"identify": {"all": 0}}
 
 
 def test_no_dicts_are_no_requests(segment: SegmentServer) -> None:
@@ -212,7 +214,7 @@ RARE = [
 ]
 
 
-@pytest.mark.parametrize("value", RARE, ids=repr)
+@pytest.mark.parametrize("value", RARE, ids=shown)
 @pytest.mark.parametrize("key", [None, ["id", "x"]])
 def test_rare_values_are_sent(segment: SegmentServer, value: Any, key: Any) -> None:
     """A row with a value that JSON libraries find hard, such as a number of 38 digits, is sent like another."""
@@ -355,15 +357,15 @@ def failing_after(pages: list[Any], error: BaseException) -> Iterator[Any]:
 @pytest.mark.parametrize("error", [SourceError("the query failed"), RuntimeError("driver"), KeyboardInterrupt()])
 def test_source_that_dies_leaves_true_counts(segment: SegmentServer, error: BaseException) -> None:
     """When the source fails, what was posted is counted as accepted, the rest as not sent, and the error raised."""
-    delivery = delivery_to(segment, pace=Pace(100), max_in_flight=1)  # ten events a batch
+    delivery = delivery_to(segment, pace=Pace(100), max_in_flight=1)  # 25 events a batch
     report = Report()
-    rows = [(n, "x") for n in range(25)]
+    rows = [(n, "x") for n in range(60)]
     with pytest.raises(type(error)) as caught:
         run(segment, ["id", "x"], failing_after([rows], error), ANY, delivery=delivery, report=report)
     assert caught.value is error
-    assert (report.rows, report.calls, adds_up(report)) == (25, 25, True)
-    assert report.accepted == len(segment.messages) >= 10
-    assert report.not_sent == 25 - report.accepted >= 5
+    assert (report.rows, report.calls, adds_up(report)) == (60, 60, True)
+    assert report.accepted == len(segment.messages) >= 25
+    assert report.not_sent == 60 - report.accepted >= 10
     assert getattr(error, "report", report) is report
 
 
@@ -490,6 +492,53 @@ def test_wide_messages_are_a_warning(segment: SegmentServer) -> None:
     assert (report.accepted, report.warnings) == (2, {"identify": 2})
     assert report.as_dict()["warnings"] == {"identify": 2}
     assert "warnings" not in run(segment, ["id", "x"], [[("a", 1)]], ANY).as_dict()
+
+
+# Rows that make no call, and calls that no row makes
+
+KINDS = [Identify("id", when={"type": "identify"}), Track(Constant("E"), user_id="id", when={"type": ["track", "buy"]})]
+
+
+def test_sqls_padding_does_not_count_in_when(segment: SegmentServer) -> None:
+    """A value of a CHAR(10) column fits the same without its blanks, and a padded value in `when` fits one without."""
+    rows = [("a", "identify  "), ("b", "identify"), ("c", "track     "), ("d", "buy"), ("e", " buy"), ("f", "Buy")]
+    report = run(segment, ["id", "type"], [rows], KINDS)
+    assert sorted((m["type"], m["userId"]) for m in segment.messages) == [
+        *(("identify", "a"), ("identify", "b"), ("track", "c"), ("track", "d"))
+    ]
+    assert report.warnings == {"rows: made_no_call": 2}
+    padded = run(segment, ["id", "type"], [rows], Identify("id", when={"type": "identify    "}))
+    assert padded.accepted == 2
+
+
+def test_when_with_several_columns_knows_padding_too(segment: SegmentServer) -> None:
+    """Each column of a `when` is compared alike; what is no text is compared as it is."""
+    call = Identify("id", when={"type": "identify", "ok": [True, None]})
+    rows = [("a", "identify  ", True), ("b", "identify", None), ("c", "identify", False), ("d", "track", True)]
+    assert run(segment, ["id", "type", "ok"], [rows], call).accepted == 2
+
+
+def test_a_call_that_no_row_makes_is_a_warning(segment: SegmentServer) -> None:
+    """Where rows come and none fits a call's `when`, the report says so for that call, with the number of rows."""
+    report = run(segment, ["id", "type"], [[("a", "identify")], [("b", "identify")]], KINDS)
+    assert report.warnings == {"track:E: made_by_no_row": 2}
+    assert "its `when` fits none of them" in report.warned["track:E: made_by_no_row"]
+
+
+def test_rows_that_make_no_call_are_counted(segment: SegmentServer) -> None:
+    """Rows that fit the `when` of no call are counted, over all pages, also where no call is made at all."""
+    report = run(segment, ["id", "type"], [[("a", "x"), ("b", "identify")], [("c", "y"), ("d", "track")]], KINDS)
+    assert report.warnings == {"rows: made_no_call": 2}
+    report = run(segment, ["id", "type"], [[("a", "x")] * 3], KINDS[:1])
+    assert (report.calls, report.warnings) == (0, {"identify: made_by_no_row": 3, "rows: made_no_call": 3})
+
+
+def test_no_warning_where_each_row_makes_a_call(segment: SegmentServer) -> None:
+    """A call without `when` is made by each row, and no rows make no warning."""
+    assert run(segment, ["id", "type"], [[("a", "x")]], [Identify("id", label="all"), KINDS[1]]).warnings == {
+        "track:E: made_by_no_row": 1
+    }
+    assert run(segment, ["id", "type"], [], KINDS).warnings == {}
 
 
 # The report

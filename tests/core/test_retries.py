@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_segment.core.retries import RetryPolicy, Verdict, asked_wait, judge
+from airflow_provider_segment.core.retries import RetryPolicy, Success, Verdict, asked_wait, judge
 
 NOW = dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC)
 
@@ -43,6 +43,20 @@ def test_no_answer_is_worth_another_try() -> None:
 def test_strange_200_is_no_acknowledgement() -> None:
     """A 200 with another body than Segment's, as from a captive proxy, acknowledges nothing and may pass."""
     assert judge(200, documented=False) is Verdict.RETRY
+
+
+@pytest.mark.parametrize("status", [*range(100, 600), None])
+@pytest.mark.parametrize("documented", [True, False])
+@pytest.mark.parametrize("success", [Success.COMPATIBLE, Success.ANY_2XX])
+def test_another_host_changes_the_meaning_of_2xx_alone(status: int | None, documented: bool, success: Success) -> None:
+    """A 2xx of a host that is not Segment's acknowledges as Segment's does, or where any may; else it is unclear."""
+    found = judge(status, documented=documented, success=success)
+    if status is None or not 200 <= status < 300:
+        assert found is judge(status)
+    elif success is Success.ANY_2XX or (status == 200 and documented):
+        assert found is Verdict.ACCEPTED
+    else:
+        assert found is Verdict.UNCLEAR
 
 
 @pytest.mark.parametrize("status", [*range(100, 600), None])

@@ -21,9 +21,10 @@ class CleanAirflow:
 
     :param folder: is made; outside of the checkout, so that nothing of it can be imported.
     :param requirements: what is installed, as pip reads it.
+    :param constraints: a file of the versions that a managed Airflow pins, for all that is ever installed.
     """
 
-    def __init__(self, folder: Path, *requirements: str) -> None:
+    def __init__(self, folder: Path, *requirements: str, constraints: Path | None = None) -> None:
         self._work = folder / "work"
         self._python = folder / "venv" / "bin" / "python"
         self._work.mkdir(parents=True)
@@ -36,6 +37,8 @@ class CleanAirflow:
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "AIRFLOW_CONN_WAREHOUSE": json.dumps({"conn_type": "sqlite", "host": str(self._work / "warehouse.db")}),
         }
+        if constraints is not None:
+            self._environment["PIP_CONSTRAINT"] = str(constraints)
         done = subprocess.run([sys.executable, "-m", "venv", folder / "venv"], capture_output=True, check=False)  # noqa: S603
         assert done.returncode == 0, done.stdout
         self.install(*requirements)
@@ -64,6 +67,7 @@ class CleanAirflow:
         """Run a DAG of the folder `dags`, and return all that was said, however it ended."""
         (self._work / "dags").mkdir(exist_ok=True)
         shutil.copy(DAGS / name, self._work / "dags")
+        self.airflow("dags", "reserialize")  # Airflow 3.0 tries only what stands in its database
         done = self._run([str(self._python.with_name("airflow")), "dags", "test", dag_id], **environment)
         return done.stdout + done.stderr
 

@@ -11,11 +11,16 @@ from clean import CleanAirflow
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFICIAL = "apache-airflow-providers-segment"
+CONSTRAINTS = {path.stem: path for path in sorted((Path(__file__).parent / "constraints").glob("*.txt"))}
+# The newest of both lines, as pip finds it; then each release with what there was when it came out, which is what
+# managed Airflows (MWAA, Composer, Astro) pin.
 CASES = {
     "3.3": ["apache-airflow==3.3.*"],
     "3.3-beside-official": ["apache-airflow==3.3.*", OFFICIAL],
     "2.11": ["apache-airflow==2.11.*"],
     "2.11-beside-official": ["apache-airflow==2.11.*", OFFICIAL],
+    # Up to 3.1 the form is drawn with FAB, which managed Airflows have.
+    **{f"{release}-pinned": [f"apache-airflow=={release}", "apache-airflow-providers-fab"] for release in CONSTRAINTS},
 }
 
 
@@ -52,5 +57,6 @@ def clean(
     """A clean environment with the wheel and one of the Airflows, on its own and beside the official provider."""
     folder = tmp_path_factory.mktemp("clean")
     # Airflow 3 comes without the provider for SQLite, which is the warehouse here.
-    yield CleanAirflow(folder, *CASES[request.param], str(wheel), "apache-airflow-providers-sqlite")
+    requirements = [*CASES[request.param], str(wheel), "apache-airflow-providers-sqlite"]
+    yield CleanAirflow(folder, *requirements, constraints=CONSTRAINTS.get(request.param.removesuffix("-pinned")))
     shutil.rmtree(folder)

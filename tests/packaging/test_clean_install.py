@@ -13,7 +13,8 @@ from airflow_provider_segment.testing import SegmentServer
 NAME, MODULE = "airflow-provider-segment", "airflow_provider_segment"
 LIGHT = f"""
 import sys
-from airflow.providers.common.compat.sdk import DAG, BaseOperator
+from airflow import DAG
+from {MODULE}.compat import BaseOperator
 before = set(sys.modules)
 import {MODULE}.calls, {MODULE}.operators.segment, {MODULE}.transfers.sql_to_segment
 print(*{{name.partition(".")[0] for name in set(sys.modules) - before}})

@@ -71,3 +71,10 @@ def mariadb(mariadb_socket: Path, monkeypatch: pytest.MonkeyPatch) -> MariadbWar
     house = MariadbWarehouse(mariadb_socket)
     monkeypatch.setenv("AIRFLOW_CONN_MARIADB", house.connection())
     return house
+
+
+@pytest.fixture
+def mariadb_connection(mariadb: MariadbWarehouse) -> str:
+    """The id of the connection to an empty MariaDB database."""
+    assert mariadb.run("SELECT 1")
+    return "mariadb"

@@ -94,8 +94,20 @@ class MadeUpCursor:
         self.connection.happens("close", "close cursor")
 
 
-def hand_out(connection: MadeUpConnection, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the id of an Airflow connection whose hook, SQLite's, hands out a made-up one."""
+def driver_error(name: str, *args: Any, **attributes: Any) -> Exception:
+    """Return an error as a driver raises it.
+
+    :param name: its module and class, such as "snowflake.connector.errors.ProgrammingError".
+    :param args: of the error.
+    :param attributes: that the driver's source gives it.
+    """
+    module, _, kind = name.rpartition(".")
+    made: Exception = type(kind, (Exception,), {"__module__": module, **attributes})(*args)
+    return made
+
+
+def hand_out(connection: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the id of an Airflow connection whose hook, SQLite's, hands out another driver's or a made-up one."""
     monkeypatch.setenv("AIRFLOW_CONN_MADE_UP", '{"conn_type": "sqlite", "host": "made-up"}')
     monkeypatch.setattr(SqliteHook, "get_conn", lambda _: connection)
     return "made_up"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 
 class MariadbWarehouse:
@@ -95,3 +96,9 @@ def _until_it_answers(socket: Path) -> None:
             threading.Event().wait(0.05)
         else:
             return
+
+
+def connected(socket: Path) -> sa.engine.Connection:
+    """Return a connection of SQLAlchemy to the database `w`, which does not commit by itself."""
+    url = sa.engine.URL.create("mysql", "root", host="localhost", database="w", query={"unix_socket": str(socket)})
+    return sa.create_engine(url, poolclass=sa.pool.NullPool).connect()

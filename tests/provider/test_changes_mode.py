@@ -24,6 +24,7 @@ from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
 from airflow_provider_segment.core.errors import LeaseError
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.state import Entry, State
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer
@@ -93,6 +94,37 @@ def url_of(where: dict[str, str]) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def tables_of(where: dict[str, str]) -> dict[str, list[Any]]:
+    """All that the tables of a state hold, by their names, without the times of the lease; no state is made to look."""
+    if "state_path" in where and not Path(where["state_path"]).exists():
+        return {}
+    engine = sa.create_engine(url_of(where), poolclass=sa.pool.NullPool)
+    schema = where.get("state_schema")
+    names = [name for name in sa.inspect(engine).get_table_names(schema) if name.startswith("segment_")]
+    quoted = [(name, engine.dialect.identifier_preparer.format_table(sa.table(name, schema=schema))) for name in names]
+    with engine.connect() as connection:
+        return {
+            name: sorted(map(repr, connection.execute(sa.text(f"SELECT * FROM {table}"))))  # noqa: S608
+            for name, table in quoted
+        }
+
+
+def make_old(where: dict[str, str]) -> None:
+    """Take out of a state's tables what those of the first version did not have."""
+    engine = sa.create_engine(url_of(where), poolclass=sa.pool.NullPool)
+    quote = engine.dialect.identifier_preparer.format_table
+    state, sample = (
+        quote(sa.table(name, schema=where.get("state_schema"))) for name in ("segment_state", "segment_sample")
+    )
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {state} DROP COLUMN meaning"))
+        connection.execute(sa.text(f"DROP TABLE {sample}"))
+
+
+def plan(added: int = 0, updated: int = 0, deleted: int = 0) -> dict[str, int]:
+    return {"added": added, "updated": updated, "deleted": deleted}
+
+
 class TestEveryDatabase:
     """What is promised holds on SQLite, PostgreSQL and MariaDB."""
 
@@ -139,6 +171,55 @@ class TestEveryDatabase:
         assert [m["userId"] for m in segment.messages if m["type"] == "track"] == ["Ä", "Ä"]
         assert send(where, key=["id", "email"], sync_id="Ü" * 100)["added"] == 10
 
+    @pytest.mark.parametrize("kind", ["REAL", "TEXT"])
+    def test_a_key_column_that_changes_its_type(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str], kind: str
+    ) -> None:
+        """Integers that become floats, or text, are the same keys: nothing is sent; then what has changed is."""
+        fill(warehouse, 120)
+        assert kinds(send(where)) == (120, 0, 0)
+        warehouse.run(f"ALTER TABLE users RENAME TO old; CREATE TABLE users (id {kind}, email TEXT, seen INTEGER)")
+        warehouse.run("INSERT INTO users SELECT * FROM old")
+        assert kinds(send(where)) == (0, 0, 0)
+        warehouse.run("UPDATE users SET email = 'a@b.c'; DELETE FROM users WHERE CAST(id AS INTEGER) > 110")
+        assert kinds(send(where)) == (0, 110, 10)
+        assert kinds(send(where)) == (0, 0, 0)
+        assert SegmentHook().reset("users", [1, "2", 3.0], **where) == 6  # of two calls
+        assert kinds(send(where)) == (3, 0, 0)
+        assert segment.duplicates == []
+
+    def test_tables_of_before(self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str]) -> None:
+        """Tables that an older version made get what is new in them, and their state keeps its meaning."""
+        fill(warehouse, 120)
+        send(where)
+        make_old(where)
+        before = tables_of(where)
+        dry = send(where, validate_only=True)
+        assert (kinds(dry), dry["unchanged"]) == ((0, 0, 0), 240)
+        assert tables_of(where) == before
+        assert kinds(send(where)) == (0, 0, 0)
+        assert "segment_sample" in tables_of(where)
+        warehouse.run("UPDATE users SET email = 'a@b.c' WHERE id > 20; DELETE FROM users WHERE id > 110")
+        assert kinds(send(where)) == (0, 90, 10)
+
+    def test_a_dry_run(self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str]) -> None:
+        """It tells what a run would send, by call and kind, whatever the state; it makes no state and changes none."""
+        fill(warehouse, 120)
+        first = send(where, validate_only=True)
+        assert first["planned"] == {"identify": plan(added=120), "track:Left": plan()}
+        assert tables_of(where) == {}
+        send(where)
+        before = tables_of(where)
+        warehouse.run("UPDATE users SET email = 'a@b.c' WHERE id <= 7; DELETE FROM users WHERE id > 110")
+        warehouse.insert("users", [(n, "new@b.c", 0) for n in range(-2, 1)])
+        sent = len(segment.messages)
+        dry = send(where, validate_only=True)
+        assert (tables_of(where), len(segment.messages)) == (before, sent)
+        assert dry["planned"] == {"identify": plan(added=3, updated=7), "track:Left": plan(deleted=10)}
+        assert (kinds(dry), dry["accepted"], dry["not_sent"]) == ((3, 7, 10), 0, 20)
+        real = send(where)
+        assert (real["planned"], kinds(real), real["accepted"]) == (dry["planned"], (3, 7, 10), 20)
+
     def test_a_state_of_another_source(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, where: dict[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -163,7 +244,7 @@ class TestEveryDatabase:
             engine = sa.create_engine(url)
             start.wait()
             try:
-                State(engine, f"shard {number}", "key", "me", schema=schema).close()
+                State(engine, f"shard {number}", "key", Holder(run_id="me"), schema=schema).close()
             except Exception as error:  # noqa: BLE001  whatever it is, the test says it
                 failed.append(error)
             engine.dispose()
@@ -213,9 +294,11 @@ class TestEveryDatabase:
 HOLDER = """
 import sys
 import sqlalchemy as sa
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.state import State
 url, schema, seconds = sys.argv[1:]
-state = State(sa.create_engine(url), "s", "key", "killed", schema=schema or None, lease_seconds=int(seconds))
+me = Holder(run_id="killed")
+state = State(sa.create_engine(url), "s", "key", me, schema=schema or None, lease_seconds=int(seconds))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -223,7 +306,7 @@ sys.stdin.read()
 
 def take(url: str, schema: str | None, holder: str, seconds: int) -> State:
     """Take the lease of the sync `s`."""
-    return State(sa.create_engine(url), "s", "key", holder, schema=schema, lease_seconds=seconds)
+    return State(sa.create_engine(url), "s", "key", Holder(run_id=holder), schema=schema, lease_seconds=seconds)
 
 
 def first_again(url: str, schema: str | None) -> State:
@@ -247,7 +330,6 @@ AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
         )
         for value in (-0.1, 1.1, 5, "10%", True, None, float("nan"))
     },
-    "a state for all": ({"sync_mode": "all", "calls": USERS}, "state_path: is for sync_mode='changes'"),
     "an unknown kind": (
         {"calls": {"call": "identify", "user_id": "id", "on_change": ["removed"]}},
         "Identify(on_change=...): expected a list of added, updated, deleted; found ['removed']",
@@ -417,6 +499,32 @@ class TestMapped:
             run = run_dag(dag)
             assert run.task("sync", 0)[0] == state
             assert len(segment.messages) == (0 if state == "failed" else 3)
+
+
+def test_a_column_that_changes_in_each_run_is_named_in_the_log(
+    segment: SegmentServer,
+    warehouse: SqliteWarehouse,
+    run_dag: RunDag,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """From the second run on the log says, before the end as well, that nearly all is updated, and by which field."""
+    fill(warehouse, 200)
+    calls = Identify("id", traits=AllColumns())
+    for run in range(3):
+        sql = f"SELECT id, email, {run} AS loaded_at FROM users"  # noqa: S608
+        with new_dag() as dag:
+            SqlToSegmentOperator(
+                **settings_of(sql=sql, calls=calls, fetch_size=100, state_path=str(tmp_path / "state.db"))
+            )
+        report = run_dag(dag).xcom("sync")
+        shown = capfd.readouterr()
+        told = re.findall(r"identify: ([^;]*) known rows .*traits\.loaded_at \(in at least", shown.out + shown.err)
+        if run == 0:
+            assert (told, report.get("warnings")) == ([], None)
+        else:
+            assert [*dict.fromkeys(told)] == ["so far 100 of 100", "nearly_all_updated: 200 of 200"]
+            assert report["warnings"] == {"identify: nearly_all_updated": 200}
 
 
 class TestWhatIsKept:

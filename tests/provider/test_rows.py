@@ -301,11 +301,11 @@ class TestWrongSettings:
         assert "secret" not in str(caught.value)
 
 
-COUNT, TOO_LARGE, NAN, NULL_ID = 10_000, 2_501, 5_000, 10_000
+COUNT, TOO_LARGE, INFINITE, NULL_ID = 10_000, 2_501, 5_000, 10_000
 SCORES = Identify(user_id="id", traits=["score", "note"])
 SCORES_SQL = f"""
     SELECT n, CASE WHEN n <> {NULL_ID} THEN 'u' || n END AS id,
-        (CASE WHEN n = {NAN} THEN 'NaN' ELSE n::text END)::float8 AS score,
+        (CASE WHEN n = {INFINITE} THEN 'Infinity' ELSE n::text END)::float8 AS score,
         CASE WHEN n = {TOO_LARGE} THEN repeat('x', 33000) ELSE 'ok' END AS note
     FROM generate_series(1, {COUNT}) AS n ORDER BY n
 """  # noqa: S608  numbers of the test
@@ -317,18 +317,20 @@ REJECTED: list[dict[str, Any]] = [
         "stage": "mapping",
         "field": None,
         "code": "message_too_large",
-        "reason": "found 33,119 bytes; Segment drops events above 32,000",
+        "reason": (
+            "found 33,119 bytes; Segment drops events above 32,000; the largest field is traits.note, of 33,002 bytes"
+        ),
         "status": None,
         "message": {"type": "identify", "userId": "u2501", "traits": {"score": 2501.0, "note": "x" * 33_000}},
     },
     {
-        "row": NAN,
-        "key": {"n": NAN},
+        "row": INFINITE,
+        "key": {"n": INFINITE},
         "call": "identify",
         "stage": "mapping",
         "field": "traits.score",
         "code": "number_not_finite",
-        "reason": "column score: found a float that is not a number; JSON has none",
+        "reason": "column score: found a float that is infinite; JSON has none",
         "status": None,
         "message": {"type": "identify", "userId": "u5000", "traits": {"score": None, "note": "ok"}},
     },
@@ -388,7 +390,7 @@ class TestTenThousandRows:
         arrived = {message["userId"] for message in segment.messages}
         assert len(segment.messages) == len(arrived) == 9_997
         assert segment.dropped == segment.duplicates == []
-        assert not {f"u{row}" for row in (TOO_LARGE, NAN, NULL_ID)} & arrived
+        assert not {f"u{row}" for row in (TOO_LARGE, INFINITE, NULL_ID)} & arrived
         assert lines(path) == REJECTED
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -400,7 +402,7 @@ class TestTenThousandRows:
         found = [(line["row"], line["code"], line["key"]) for line in lines(path)]
         assert found == [
             (TOO_LARGE, "message_too_large", {"id": "u2501"}),
-            (NAN, "number_not_finite", {"id": "u5000"}),
+            (INFINITE, "number_not_finite", {"id": "u5000"}),
             (NULL_ID, "key_is_null", None),
         ]
 
@@ -514,12 +516,12 @@ def extract(returned: Any) -> Any:
 
 
 def ten_thousand() -> Iterator[dict[str, Any]]:
-    """Yield rows of which one is too large, one holds a NaN and one has no user: the same as SCORES_SQL."""
+    """Yield rows of which one is too large, one holds an infinity and one has no user: the same as SCORES_SQL."""
     for n in range(1, COUNT + 1):
         yield {
             "n": n,
             "id": None if n == NULL_ID else f"u{n}",
-            "score": float("nan") if n == NAN else float(n),
+            "score": float("inf") if n == INFINITE else float(n),
             "note": "x" * 33_000 if n == TOO_LARGE else "ok",
         }
 

@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from runs import RunDag, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
-from airflow_provider_segment.calls import Alias, Call, Group, Identify, Json, Page, Track
+from airflow_provider_segment.calls import Alias, Bool, Call, Group, Identify, Json, Page, Track
+from airflow_provider_segment.core.unreadable import Unreadable
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.operators.segment import SegmentIdentifyOperator
 from airflow_provider_segment.testing import Request, SegmentServer
@@ -397,7 +398,7 @@ def deep(levels: int) -> Any:
 
 REFUSED: dict[str, list[tuple[Call, dict[str, Any]]]] = {
     "no_user_anon_id": [(USERS, {"id": None})],
-    "id_not_string": [(USERS, {"id": bad}) for bad in (True, 1.5, [EMAIL], {EMAIL: TRAIT}, math.nan)],
+    "id_not_string": [(USERS, {"id": bad}) for bad in (True, 1.5, [EMAIL], {EMAIL: TRAIT}, math.inf)],
     "id_required": [(Group("g", "id"), {"g": None}), (Alias("id", "g"), {"g": None})],
     "group_id_too_long": [(Group("g", "id"), {"g": EMAIL * 20})],
     "event_not_defined": [(Track("e", "id", properties=["email"]), {"e": None})],
@@ -417,11 +418,13 @@ REFUSED: dict[str, list[tuple[Call, dict[str, Any]]]] = {
     "message_id_not_valid": [
         (Identify("id", message_id="t"), {"t": EMAIL * 5}),
     ],
-    "message_too_large": [(USERS, {"note": TRAIT * 3_000})],
+    "message_too_large": [(USERS, {"note": bad}) for bad in (TRAIT * 3_000, {EMAIL: {TRAIT: TRAIT * 3_000}})],
     "number_not_finite": [(USERS, {"note": bad}) for bad in (math.inf, {EMAIL: math.nan}, [{TRAIT: [math.inf]}])],
     "text_not_unicode": [
         (USERS, {"note": bad}) for bad in (EMAIL + "\ud800", {EMAIL: "\ud800"}, {EMAIL + "\ud800": 1})
     ],
+    "boolean_not_valid": [(Identify("id", traits={"t": Bool("t")}), {"t": bad}) for bad in (EMAIL, [TRAIT], 2)],
+    "value_not_readable": [(USERS, {"note": Unreadable("found a text that is not UTF-8")})],
     "json_not_valid": [
         (Identify("id", traits={"t": Json("t")}), {"t": bad}) for bad in ("{" + EMAIL, EMAIL, f'"{EMAIL}')
     ],

@@ -10,6 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.retries import Success
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.settings import Settings
 from airflow_provider_segment.testing import SegmentServer
@@ -57,6 +58,13 @@ GOOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"host": "http://segment.internal", "extra": {"allow_http": "true"}},
         {"endpoint": "http://segment.internal/v1"},
     ),
+    "Segment's own answers": ({}, {"success": Success.SEGMENT}),
+    "Segment's own, as a host": ({"host": "https://api.segment.io"}, {"success": Success.SEGMENT}),
+    "another host's answers": ({"host": "https://events.example.com"}, {"success": Success.COMPATIBLE}),
+    "any 2xx of another host": (
+        {"host": "https://events.example.com", "extra": {"accept_any_2xx": "true"}},
+        {"success": Success.ANY_2XX},
+    ),
     "no limit": ({"extra": {"events_per_second": 0}}, {"events_per_second": 0}),
     "numbers as text": (
         {"extra": {"events_per_second": "250", "timeout": "5", "deadline": "60"}},
@@ -96,6 +104,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "proxy without a scheme": ({"extra": {"proxy": "user:hunter2@proxy:3128"}}, "proxy: expected a URL"),
     "proxy that is half an address": ({"extra": {"proxy": "http://user:hunter2@[::1"}}, "proxy: expected a URL"),
     "proxy that is a number": ({"extra": {"proxy": 3128}}, "proxy: expected a URL"),
+    "accept_any_2xx": (
+        {"host": "https://events.example.com", "extra": {"accept_any_2xx": "maybe"}},
+        "accept_any_2xx: expected true or false, found 'maybe'",
+    ),
+    "accept_any_2xx of Segment": (
+        {"extra": {"accept_any_2xx": True}},
+        "accept_any_2xx: it is for a host of your own; Segment's own answers are known",
+    ),
     "allow_http": ({"extra": {"allow_http": "maybe"}}, "allow_http: expected true or false, found 'maybe'"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from runs import NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.hooks.segment import SegmentHook
+from airflow_provider_segment.hooks.state import open_state
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
@@ -123,6 +125,84 @@ class TestValidateOnly:
         """Anything but True and False, and a path that is none, fails when the DAG is parsed."""
         with pytest.raises(ValueError, match=f"^{setting}: expected "):
             operator(**{setting: value})
+
+
+SAID: dict[str, tuple[Any, bool, bool]] = {
+    "a param that is true": ("{{ params.dry_run }}", False, True),
+    "a param that is true, in native types": ("{{ params.dry_run }}", True, True),
+    "an expression": ("{{ 'true' if params.dry_run else '' }}", False, True),
+    "nothing": ("{{ '' if params.dry_run else 'true' }}", False, False),
+    "a param that is false": ("{{ not params.dry_run }}", False, False),
+    "a param that is false, in native types": ("{{ not params.dry_run }}", True, False),
+    "a param that is not given": ("{{ params.get('nobody') }}", False, False),
+    "the same in native types": ("{{ params.get('nobody') }}", True, False),
+}
+
+
+class TestPlan:
+    """One DAG looks and sends: validate_only may be a template, and the report says what would be sent."""
+
+    @pytest.mark.parametrize(("text", "native", "dry"), SAID.values(), ids=SAID)
+    def test_template(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, text: str, native: bool, dry: bool
+    ) -> None:
+        """What Jinja makes True is a dry run, what it makes False, or nothing, is not."""
+        fill(warehouse, 30)
+        with new_dag(params={"dry_run": True}, render_template_as_native_obj=native) as dag:
+            operator(task_id="sync", validate_only=text)
+        run = run_dag(dag)
+        assert run.task("sync") == ("success", 1)
+        report = run.xcom("sync")
+        assert (report["not_sent"], report["accepted"]) == ((40, 0) if dry else (0, 40))
+        assert len(segment.messages) == report["accepted"]
+        assert report["planned"] == {"identify": {"all": 30}, "track:Upgraded": {"all": 10}}
+
+    @pytest.mark.parametrize("text", ["{{ 'maybe' }}", "{{ 1 }}", "{{ params }}"])
+    def test_template_of_something_else(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, text: str
+    ) -> None:
+        """What is neither fails the task without a retry, and sends nothing."""
+        fill(warehouse, 3)
+        with new_dag() as dag:
+            operator(task_id="sync", validate_only=text, retries=2, retry_delay=NO_WAIT)
+        assert run_dag(dag).task("sync") == ("failed", 1)
+        assert segment.requests == []
+
+    def test_log(
+        self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """The log has the plan in a line."""
+        fill(warehouse, 30)
+        with new_dag() as dag:
+            operator(task_id="sync", validate_only=True)
+        run_dag(dag)
+        assert "It would send identify: 30 all; track:Upgraded: 10 all" in capfd.readouterr().out
+
+    def test_deletions(self, segment: SegmentServer, warehouse: SqliteWarehouse, tmp_path: Path) -> None:
+        """A dry run fails where the deletions of a real one would, with the same numbers, and deletes nothing."""
+        fill(warehouse, 30)
+        left = Track(Constant("Left"), user_id="id", on_change=["deleted"])
+        changes = {"sync_mode": "changes", "key": "id", "state_path": str(tmp_path / "state.db"), "sync_id": "users"}
+        send = partial(operator, task_id="sync", calls=[CALLS[0], left], **changes)
+        send().execute({})
+        warehouse.run("DELETE FROM users WHERE id > '0013'")
+        with pytest.raises(Exception, match="16 of 30 known keys are gone"):
+            send(validate_only=True).execute({})
+        assert send(validate_only=True, max_deleted=0.6).execute({})["planned"]["track:Left"]["deleted"] == 16
+        assert send(max_deleted=0.6).execute({})["deleted"] == 16
+
+    def test_beside_a_run(self, segment: SegmentServer, warehouse: SqliteWarehouse, tmp_path: Path) -> None:
+        """A dry run takes no lease: it looks while another run holds the state, at once."""
+        fill(warehouse, 30)
+        path = str(tmp_path / "state.db")
+        changes = {"sync_mode": "changes", "key": "id", "state_path": path, "sync_id": "users"}
+        operator(task_id="sync", calls=CALLS[0], **changes).execute({})
+        where = {"conn_id": None, "schema": None, "path": path}
+        with open_state("users", None, "another run", **where) as state:
+            report = operator(task_id="sync", calls=CALLS[0], validate_only=True, **changes).execute({})
+            state.save([])
+            state.seen([])  # still ours
+        assert report["unchanged"] == 30
 
 
 class TestPreview:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow import DAG
 
 from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator

@@ -1,0 +1,69 @@
+"""The names of Airflow that we use, from where the installed Airflow keeps them.
+
+The module ``sdk`` of common-compat has them all since 1.23. Managed Airflows pin what there was when their release came
+out: 1.6 and 1.7 have no such module, and that of 1.8 to 1.22 lacks names; they are found where they were at that time.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import AirflowFailException as AirflowFailException
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException as AirflowNotFoundException
+    from airflow.providers.common.compat.sdk import BaseHook as BaseHook
+    from airflow.providers.common.compat.sdk import BaseNotifier as BaseNotifier
+    from airflow.providers.common.compat.sdk import BaseOperator as BaseOperator
+    from airflow.providers.common.compat.sdk import BaseOperatorLink as BaseOperatorLink
+    from airflow.providers.common.compat.sdk import Context as Context
+    from airflow.providers.common.compat.sdk import ObjectStoragePath as ObjectStoragePath
+    from airflow.providers.common.compat.sdk import XCom as XCom
+    from airflow.providers.common.compat.sdk import XComArg as XComArg
+    from airflow.providers.common.compat.sdk import get_current_context as get_current_context
+    from airflow.providers.common.compat.sdk import mask_secret as mask_secret
+
+_SDK = "airflow.providers.common.compat.sdk"
+# Where Airflow 3.0 and 3.1 have a name, then where 2.11 has it.
+_PLACES = {
+    "AirflowFailException": ("airflow.exceptions",),
+    "AirflowNotFoundException": ("airflow.exceptions",),
+    "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
+    "BaseNotifier": ("airflow.sdk.bases.notifier", "airflow.notifications.basenotifier"),
+    "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
+    "BaseOperatorLink": ("airflow.sdk", "airflow.models.baseoperatorlink"),
+    "Context": ("airflow.sdk", "airflow.utils.context"),
+    "ObjectStoragePath": ("airflow.sdk", "airflow.io.path"),
+    "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
+    "XComArg": ("airflow.sdk", "airflow.models.xcom_arg"),
+    "get_current_context": ("airflow.sdk", "airflow.operators.python"),
+    "mask_secret": (
+        "airflow.sdk.log",
+        "airflow.sdk.execution_time.secrets_masker",
+        "airflow.utils.log.secrets_masker",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for: all of them together would cost every DAG file a second."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for place in (_SDK, *_PLACES[name]):
+        with suppress(ImportError, AttributeError):
+            found = globals()[name] = getattr(import_module(place), name)
+            return found
+    raise ImportError(f"Airflow has no {name} in {', '.join(_PLACES[name])}, nor common-compat in its module sdk")
+
+
+def send_sql_hook_lineage(**query: Any) -> None:
+    """Tell Airflow of a query, where common-sql has a way to: since its 1.32.
+
+    :param query: as common-sql takes it.
+    """
+    try:
+        from airflow.providers.common.sql.hooks import lineage
+    except ImportError:
+        return
+    lineage.send_sql_hook_lineage(**query)
