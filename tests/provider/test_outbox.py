@@ -324,6 +324,18 @@ class TestFailingCommit:
         report = after_the_last_row(outbox, segment, postgres.kill_readers)
         assert report["warnings"] == {"sql: commit_failed": 1}
 
+    def test_then_the_next_try(self, segment: SegmentServer, postgres: PostgresWarehouse, run_dag: RunDag) -> None:
+        """The rows come again, and are marked; none of them is at Segment twice."""
+        outbox = on_postgres(postgres, "SELECT * FROM take_outbox()")
+        killed: list[int] = []
+        segment.respond_with(lambda _: None if killed else killed.append(postgres.kill_readers()))
+        with new_dag() as dag:
+            operator(outbox.source, retries=1, retry_delay=NO_WAIT)
+        run = run_dag(dag)
+        assert (run.task("sync"), killed) == (("success", 2), [1])
+        assert outbox.count() == ROWS
+        assert len(segment.messages) == len({message["userId"] for message in segment.messages}) == ROWS
+
     @pytest.mark.parametrize("streaming", [True, False])
     def test_in_mariadb(self, segment: SegmentServer, mariadb: MariadbWarehouse, streaming: bool) -> None:
         """MariaDB does not tell; what is no SELECT may have changed something."""

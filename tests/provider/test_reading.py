@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable
 from contextlib import closing
@@ -177,7 +176,6 @@ class TestBreaksOff:
             monkeypatch.setattr(MySqlHook, "get_conn", lambda _: driver.connect(unix_socket=place, user="root", db="w"))
         return "mariadb", house, {}
 
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pymysql's cursor, when it is freed
     def test_session_that_is_killed(
         self, segment: SegmentServer, source: tuple[str, Any, dict[str, Any]], tmp_path: Path
     ) -> None:
@@ -196,7 +194,7 @@ class TestBreaksOff:
             "streaming": False
         }:  # all rows are here already: only the commit fails, which changes nothing
             report = operator(**settings).execute({})
-            assert (report["updated"], report["warnings"]) == (2_000, {"sql: commit_failed": 1})
+            assert (report["updated"], report["warnings"]["sql: commit_failed"]) == (2_000, 1)
         else:
             said = (
                 r"fetching the rows after [\d,]+, for which it had waited [\d.]+ s while the rows before were sent to"
@@ -208,7 +206,6 @@ class TestBreaksOff:
 
         segment.reset()
         house.run("DELETE FROM users WHERE id = '7'")
-        gc.collect()
         last = operator(**settings).execute({})
         assert (last["added"], last["deleted"]) == (0, 1)
         assert [message["userId"] for message in segment.messages if message["type"] == "track"] == ["7"]
