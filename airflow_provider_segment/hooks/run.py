@@ -80,7 +80,6 @@ def commit(rows: Pages, report: Report) -> None:
         if reason := rows.commit():
             report.warn("sql", "commit_failed", reason)
     except SegmentError as error:
-        error.report = report
         error.args = (f"{error}. {report.summary()}",)
         raise
 
