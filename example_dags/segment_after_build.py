@@ -23,6 +23,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    default_args={"retries": 3},
     tags=["segment"],
     doc_md=__doc__,
 ) as dag:

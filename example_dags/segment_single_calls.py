@@ -20,6 +20,7 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
+    default_args={"retries": 3},
     params={
         "user_id": Param("C000123", type="string", minLength=1),
         "email": Param("ada.lovelace@example.com", type="string", format="email"),

@@ -5,14 +5,18 @@
 - `warehouse`: any database that Airflow has a hook for, with the tables `customers`, `accounts` and `orders`.
 - `segment_default`, type *Segment*: the source's write key.
 
-Customers and companies are sent in full at each run, which Segment takes as updates. Orders are events, which each
-further run would send again as new ones: a run sends those of the day before. To send older ones as well, once, trigger
-the DAG by hand with the first day in `orders_since`.
+Customers and companies are sent in full at each run, which Segment takes as updates. Orders are events: one that is
+sent again counts again. So with `sync_mode="changes"` it is remembered which orders Segment has, in a SQLite file in
+Airflow's home; several workers need `state_conn_id`, a connection to PostgreSQL or MySQL, instead. A run asks for the
+orders of the last days, late ones among them, and sends each once. To send older ones as well, trigger the DAG by hand
+with the first day in `orders_since`.
 
 Try it without a warehouse and without Segment: `make demo`.
 """
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 from airflow import DAG
 from airflow.models import Param
@@ -20,11 +24,15 @@ from airflow.models import Param
 from airflow_provider_segment.calls import Constant, Group, Identify, Track
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
+STATE = str(Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "segment_state.db")
+
 with DAG(
     dag_id="segment_warehouse",
     schedule="@daily",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 3},
     params={
         "orders_since": Param(None, type=["null", "string"], format="date", description="Send orders from this day")
     },
@@ -77,7 +85,9 @@ with DAG(
         task_id="orders",
         sql_conn_id="warehouse",
         sql="sql/orders.sql",
+        sync_mode="changes",
         key="order_id",
+        state_path=STATE,
         calls=Track(
             event=Constant("Order Completed"),
             user_id="customer_id",

@@ -15,7 +15,7 @@ import orjson
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
 from airflow_provider_segment.core.columns import Columns
-from airflow_provider_segment.core.deletions import Seen, check_share
+from airflow_provider_segment.core.deletions import check_share
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.first_run import check_first_run
@@ -26,6 +26,7 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.rekeying import Differing, Rekeying
 from airflow_provider_segment.core.samples import Sample
+from airflow_provider_segment.core.seen import Seen
 from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, GONE, Entry, Known, State
 from airflow_provider_segment.core.state_dry import DryState
 from airflow_provider_segment.core.unreadable import Unreadable

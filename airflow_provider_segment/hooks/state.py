@@ -17,6 +17,7 @@ from airflow_provider_segment.core.errors import SettingError, StateError
 from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
 from airflow_provider_segment.core.message_ids import fingerprint
+from airflow_provider_segment.core.resume_database import DatabaseMemory
 from airflow_provider_segment.core.state import State
 from airflow_provider_segment.core.state_connection import LOG
 from airflow_provider_segment.core.state_dry import StateView
@@ -102,6 +103,24 @@ def _file_to_read(path: str) -> sa.engine.Engine:
         return sa.create_engine("sqlite://")
     address = f"file:{quote(str(Path(path).resolve()))}?mode=ro"
     return sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True))
+
+
+def open_memory(run: int, *, conn_id: str | None, schema: str | None, path: str | None) -> DatabaseMemory:
+    """Return what earlier tries of a run had acknowledged, with ``sync_mode="all"``; the caller closes it.
+
+    :param run: names it.
+    :param conn_id: as for open_state(); so are ``schema`` and ``path``.
+    :param schema: of the connection.
+    :param path: of a SQLite file.
+    :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
+    :raises StateError: if the database fails.
+    """
+    engine = _file(path) if path is not None else _database(conn_id or "")
+    try:
+        return DatabaseMemory(engine, run, schema=schema)
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def _file(path: str) -> sa.engine.Engine:

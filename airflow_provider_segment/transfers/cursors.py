@@ -156,6 +156,8 @@ class Session:
         """End what outlives the connection: DuckDB's cursor, and SQLite's, which keeps the file locked."""
         if self._driver in ("duckdb", "sqlite3"):
             self.cursor.close()  # that of MySQL would read the rest of its rows first
+        elif self._driver == "pymysql" and (result := getattr(self.cursor, "_result", None)) is not None:
+            result.unbuffered_active = False  # or it tries to read that rest when it is freed, and complains
 
     def _open(self) -> None:
         self._begin()

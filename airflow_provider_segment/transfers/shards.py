@@ -1,11 +1,14 @@
-"""Mapped tasks in ``sync_mode="changes"``: each shard needs a state of its own; that is seen when a DAG is parsed."""
+"""Mapped tasks in ``sync_mode="changes"``: each shard needs a state of its own, which knows nothing of the others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segment.core.errors import SettingError
+
+if TYPE_CHECKING:
+    from airflow_provider_segment.compat import Context
 
 _WAY = (
     "sync_id: mapped tasks with sync_mode='changes' share one state; give each shard its own: "
@@ -35,6 +38,23 @@ def sharded(partial: Any) -> Any:
 
     partial._expand_called = True  # noqa: SLF001  Airflow warns of a partial that nobody expands; ours stands for it
     return ShardedPartial(operator_class=partial.operator_class, kwargs=partial.kwargs, params=partial.params)
+
+
+def warn_of_deleted(operator: Any, context: Context) -> None:
+    """Say that a shard cannot tell a row that moved to another shard from one that is gone.
+
+    :param operator: whose calls they are.
+    :param context: of the task.
+    """
+    from airflow_provider_segment.hooks import task
+
+    deletes = any("deleted" in call.get("on_change", ()) and call.get("enabled", True) for call in operator.calls)
+    if deletes and task.current(context).ids[3] >= 0:
+        operator.log.warning(
+            "A call on 'deleted' in a mapped task: a row that moves to another shard is told as deleted, and so are "
+            "many when the number of shards changes. Make this call in a task that is not mapped, unless each mapped "
+            "task reads a table of its own: docs/changes.md"
+        )
 
 
 def _check_different(shards: list[Any]) -> None:

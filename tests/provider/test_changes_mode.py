@@ -330,7 +330,6 @@ AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
         )
         for value in (-0.1, 1.1, 5, "10%", True, None, float("nan"))
     },
-    "a state for all": ({"sync_mode": "all", "calls": USERS}, "state_path: is for sync_mode='changes'"),
     "an unknown kind": (
         {"calls": {"call": "identify", "user_id": "id", "on_change": ["removed"]}},
         "Identify(on_change=...): expected a list of added, updated, deleted; found ['removed']",

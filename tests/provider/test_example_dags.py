@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import re
 import runpy
 import shlex
@@ -15,8 +16,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from airflow.providers.common.compat.sdk import DAG
+from warehouses import PostgresWarehouse
 
 from airflow_provider_segment.testing import SegmentServer
 
@@ -32,6 +35,7 @@ def shop(warehouse: Any) -> Path:
     """The demo's data, only less of it, behind the connection `warehouse`."""
     path: Path = warehouse.path
     fill(path, customers=60, accounts=8, orders=150)
+    forget()
     return path
 
 
@@ -108,6 +112,18 @@ def test_warehouse_rows_become_messages(segment: SegmentServer, shop: Path) -> N
     }
 
 
+def test_warehouse_orders_are_sent_once(segment: SegmentServer, shop: Path) -> None:
+    """The same days asked for again send only the order that was not there before, however late it came."""
+    dag = load("segment_warehouse")
+    run(dag, run_conf=ALL_ORDERS)
+    with closing(sqlite3.connect(shop)) as database, database:
+        database.execute("UPDATE orders SET id = 'O9999999' WHERE id = 'O0000007'")  # an old one, under a new number
+    run(dag, run_conf=ALL_ORDERS)
+    sent = [m["properties"]["order_id"] for m in segment.messages if m["type"] == "track"]
+    assert len(sent) == len(set(sent)) == count(shop, "SELECT count(*) FROM orders") + 1
+    assert segment.duplicates == []
+
+
 def test_warehouse_day_without_orders(segment: SegmentServer, shop: Path) -> None:
     """A run without configuration, and on Airflow 3 without a date, sends no order of another day."""
     dag = load("segment_warehouse")
@@ -142,6 +158,9 @@ def test_rows(segment: SegmentServer, shop: Path, most: int) -> None:
     assert {event["event"] for event in events} == {"Gold Tier Reached"}
     assert events[0]["properties"] == {"spent": traits[events[0]["userId"]]["spent"]}
     assert len(segment.messages) == 2 * len(ids) + len(gold)
+
+    run(load("segment_rows"), run_conf={"most": most})
+    assert [m["userId"] for m in segment.messages if m["type"] == "track"] == [e["userId"] for e in events]
     assert segment.dropped == segment.duplicates == []
 
 
@@ -176,7 +195,43 @@ def test_shards(segment: SegmentServer, shop: Path) -> None:
     sent = [message["properties"]["order_id"] for message in segment.messages]
     assert sorted(sent) == sorted(orders)
     assert len(segment.requests) == 4  # none of the shards was empty, and each fits one body
+    run(dag)
+    assert len(segment.messages) == len(orders)
     assert segment.dropped == segment.duplicates == []
+
+
+def test_shards_of_postgres(segment: SegmentServer, postgres: PostgresWarehouse) -> None:
+    """The query of the shards means the same to a driver whose placeholders begin with a percent sign."""
+    postgres.run("CREATE TABLE orders (id TEXT, customer_id TEXT, ordered_at TEXT, amount_usd NUMERIC, currency TEXT)")
+    postgres.insert("orders", [(f"O{n:07}", f"C{n % 5}", "2026-01-01T00:00:00Z", n, "USD") for n in range(1, 151)])
+    forget()
+    dag = load("segment_shards")
+    dag.tasks[0].partial_kwargs["sql_conn_id"] = "postgres"
+    run(dag)
+    sent = sorted(message["properties"]["order_id"] for message in segment.messages)
+    assert sent == [f"O{n:07}" for n in range(1, 151)]
+
+
+@pytest.mark.parametrize("name", ["postgres", "duckdb"])
+def test_shards_by_a_hash(postgres: PostgresWarehouse, name: str) -> None:
+    """A hash that the example names gives each row one shard, and the shards about the same number of rows."""
+    hashed = {"postgres": "abs(hashtext(id)::bigint)", "duckdb": "hash(id)"}[name]
+    assert hashed in (ROOT / "example_dags" / "segment_shards.py").read_text()
+    orders = "SELECT concat('O', n) AS id FROM generate_series(1, 8000) AS t(n)"
+    queries = [f"SELECT count(*) FROM ({orders}) AS o WHERE {hashed} % 4 = {shard}" for shard in range(4)]  # noqa: S608
+    if name == "postgres":
+        counts = [postgres.count(query) for query in queries]
+    else:
+        with duckdb.connect() as database:
+            counts = [database.execute(query).fetchall()[0][0] for query in queries]
+    assert sum(counts) == 8000
+    assert min(counts) > 1800
+
+
+def forget() -> None:
+    """Remove what the examples remember in Airflow's home."""
+    for state in Path(os.environ["AIRFLOW_HOME"]).glob("segment_state.db*"):
+        state.unlink()
 
 
 def load(name: str) -> DAG:
