@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from airflow_provider_segment.core.errors import SettingError
-
-log = logging.getLogger(__name__)
 
 _FILE = (
     "it is not the file of then: it must lie on a disk that outlives the task and that every worker sees, or the state "
@@ -24,6 +21,7 @@ class Known(Protocol):
     place: str
     is_file: bool
     is_new: bool
+    log: Any
 
 
 def check_first_run(state: Known, first_run: str, identities: Sequence[str]) -> None:
@@ -47,6 +45,6 @@ def check_first_run(state: Known, first_run: str, identities: Sequence[str]) -> 
         )
     means = "all rows are remembered, and none is sent" if first_run == "baseline" else "all rows are sent"
     if state.is_new:
-        log.warning("%s: %s, as in a first run. %s. first_run='fail' refuses such a run", found, means, lost)
+        state.log.warning("%s: %s, as in a first run. %s. first_run='fail' refuses such a run", found, means, lost)
     else:
-        log.info("%s: %s of it, but for those that an earlier try has saved", found, means)
+        state.log.info("%s: %s of it, but for those that an earlier try has saved", found, means)

@@ -15,7 +15,7 @@ from airflow_provider_segment.core.errors import StateError
 from airflow_provider_segment.core.history import Terms
 from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.lease import LEASE_SECONDS, Lease
-from airflow_provider_segment.core.state_connection import StateConnection
+from airflow_provider_segment.core.state_connection import LOG, StateConnection
 from airflow_provider_segment.core.state_tables import LAYOUT, Tables
 
 # Contents that no message has: forgotten by a reset, and gone from the source.
@@ -74,6 +74,7 @@ class State:
     :param deletes: whether the run looks for keys that are gone.
     :param schema: of the database.
     :param place: what the log and errors call the database: "the file /data/segment.db".
+    :param log: is told who holds the state, of a first run, and of a connection that was lost.
     :param lease_seconds: after which a lease that nobody renews is free.
     :ivar is_new: whether this run made it, so that nothing is known yet.
     :raises SettingError: if the state belongs to another write key or layout, or another task of the same DAG run has
@@ -93,15 +94,17 @@ class State:
         deletes: bool = False,
         schema: str | None = None,
         place: str = "its database",
+        log: Any = LOG,
         lease_seconds: int = LEASE_SECONDS,
     ) -> None:
         self.sync_id = sync_id
         self.place = place
+        self.log = log
         self.is_file = engine.dialect.name == "sqlite"
         self.is_new = False
         self._tables = Tables(schema)
         self._sql = state_sql.words_of(engine, self._tables.state)
-        self._connection = StateConnection(engine)
+        self._connection = StateConnection(engine, log)
         terms = Terms(holder, mode, deletes)
         self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, terms, lease_seconds)
         try:

@@ -6,13 +6,14 @@ import dataclasses
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_provider_segment.core import state_sql
 from airflow_provider_segment.core.lease import check_owner
 from airflow_provider_segment.core.state import GONE, Base, Entry, Known, State
-from airflow_provider_segment.core.state_connection import StateConnection
+from airflow_provider_segment.core.state_connection import LOG, StateConnection
 from airflow_provider_segment.core.state_tables import Tables, columns_of
 
 
@@ -26,6 +27,7 @@ class StateView(State):
     :param write_key: the fingerprint of the source's key.
     :param schema: of the database.
     :param place: as for State.
+    :param log: as for State.
     :raises SettingError: if the state belongs to another write key or layout.
     :raises StateError: if the database fails.
     """
@@ -38,16 +40,17 @@ class StateView(State):
         *,
         schema: str | None = None,
         place: str = "its database",
+        log: Any = LOG,
     ) -> None:
         self.sync_id = sync_id
-        self.place = place
+        self.place, self.log = place, log
         self.is_file = engine.dialect.name == "sqlite"
         self.is_new = True
         self.generation, self.run, self.is_recovering = uuid.uuid4().hex, 1, False
         self._tables = Tables(schema)
         self._sql = state_sql.words_of(engine, self._tables.state, reads_only=True)
         self._number, self._has_sample, self._has_known = 0, False, False  # of no sync
-        self._connection = StateConnection(engine)
+        self._connection = StateConnection(engine, log)
         try:
             self._connection.run("reading it", lambda connection: self._look(connection, write_key))
         except BaseException:
@@ -114,7 +117,7 @@ class DryState:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.place, self.is_file, self.is_new = state.place, state.is_file, state.is_new
+        self.place, self.is_file, self.is_new, self.log = state.place, state.is_file, state.is_new, state.log
         self.sync_id, self.generation = state.sync_id, state.generation
         self.run, self.is_recovering = state.run, state.is_recovering
         self._calls: dict[str, int] = {}
