@@ -3,10 +3,10 @@
 A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row.
 
 1. read      a page of rows comes from the source            pages
-2. tell      what tells the row from the others              message_ids.Origins
+2. tell      what tells the row from the others              message_ids.Origins, keys
 3. map       each call makes its message from the row        route, mapping.CompiledCall, readers
 4. encode    the bytes that are measured and sent            route, batching.encoder
-5. compare   with sync_mode="changes": is it due at all?     changes, state
+5. compare   with sync_mode="changes": is it due at all?     changes, fingerprints, rekeying, state
 6. name      the id that a later try will repeat             route, message_ids.MessageIds
              and skip what an earlier try had acknowledged   resume
 7. cut       batches, by bytes and by count                  batching.Batcher

@@ -44,10 +44,11 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         without one the whole row tells rows apart, and rows that repeat exactly are calls of their own. The same among
         mapped tasks: with a key it does not matter which of them reads a row; without one the map index is in the
         message ids. "changes" needs a key.
-    :param state_conn_id: with "changes": a connection to PostgreSQL, MySQL/MariaDB or SQLite where it is remembered
-        what Segment last accepted ...
+    :param state_conn_id: a connection to PostgreSQL, MySQL/MariaDB or SQLite where it is remembered what Segment last
+        accepted ...
     :param state_schema: ... in this schema of it ...
-    :param state_path: ... or a SQLite file on a local disk; one of the two is needed (templated).
+    :param state_path: ... or a SQLite file on a local disk (templated). "changes" needs one of the two; with "all" a
+        retry skips what an earlier try of the run had accepted, which on 3.3 it does without (docs/delivery.md).
     :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
         the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
     :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import DAG
 from runs import NO_WAIT, RunDag, new_dag
 from warehouses import SqliteWarehouse
 
-from airflow_provider_segment.calls import Alias, Constant, Group, Identify, Page, Screen, Track
+from airflow_provider_segment.calls import Alias, Constant, Group, Identify, Page, Track
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
@@ -28,10 +28,8 @@ Capfd = pytest.CaptureFixture[str]
 SAME: dict[str, dict[str, Any]] = {
     "track": {},
     "page": {"calls": Page(name="id", user_id="customer")},
-    "screen": {"calls": Screen(name="id", user_id="customer")},
     "beside an identify": {"calls": [Identify(user_id="customer"), ORDERED]},
     "parameters": {"sql": "SELECT * FROM orders WHERE id > ?", "parameters": [0]},
-    "a query that is rendered to the same": {"sql": "SELECT * FROM orders -- {{ dag.dag_id }}"},
 }
 OTHER: dict[str, dict[str, Any]] = {
     "a query of the run": {"sql": "SELECT * FROM orders WHERE '{{ ds }}' <> ''"},

@@ -1,10 +1,11 @@
-"""Mapped tasks that share out one table: which ids their rows have."""
+"""Mapped tasks that share out one table: which ids their rows have, and what they say of deleted rows."""
 
 from __future__ import annotations
 
 import datetime as dt
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperat
 
 AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 ORDERED = Track(Constant("Order Completed"), user_id="customer", properties=["id"])
+GONE = Track(Constant("Order Gone"), user_id="customer", on_change="deleted")
 ALIKE = Track(Constant("Order Completed"), user_id="customer")
 SHARE = "SELECT {} FROM orders WHERE id BETWEEN ? AND ?"
 
@@ -90,6 +92,36 @@ def test_with_a_key_other_sources_and_other_calls_have_other_ids(
     assert run_dag(dag).state == "success"
     assert len({message["messageId"] for message in segment.messages}) == len(segment.messages) == 4
     assert len(segment.write_keys) == 2
+
+
+@pytest.mark.parametrize("shards", ["known", "of an upstream task"])
+def test_a_call_on_deleted_in_shards_is_warned_of(
+    segment: SegmentServer,
+    warehouse: SqliteWarehouse,
+    run_dag: RunDag,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    shards: str,
+) -> None:
+    """With "changes" each mapped task says what it cannot tell of deleted rows, and where to make such a call."""
+    orders(warehouse, 1, 4)
+    named = [{"parameters": [2 * n + 1, 2 * n + 2], "sync_id": f"orders-{n}"} for n in range(2)]
+    state = {"sync_mode": "changes", "key": "id", "state_path": str(tmp_path / "state.db")}
+    said = "A call on 'deleted' in a mapped task: a row that moves to another shard is told as deleted"
+
+    @task
+    def upstream() -> list[dict[str, Any]]:
+        return named
+
+    for calls, times in (([ORDERED, GONE], 2), ([ORDERED], 0)):
+        with new_dag() as dag:
+            mapped(calls=calls, **state).expand_kwargs(named if shards == "known" else upstream())
+        assert run_dag(dag).state == "success"
+        assert capfd.readouterr().out.count(said) == times
+    with new_dag() as dag:  # a task that is not mapped may
+        SqlToSegmentOperator(**settings_of(parameters=[1, 4], calls=[ORDERED, GONE], **state))
+    assert run_dag(dag).state == "success"
+    assert said not in capfd.readouterr().out
 
 
 def settings_of(columns: str = "*", **changed: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import pytest
 import runs
 from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout, task
 from runs import HAS_STORE, NO_WAIT, RunDag, again, new_dag
-from test_changes_mode import mariadb_connection, mariadb_socket  # noqa: F401  fixtures
 from test_kills import COUNTS, until
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
