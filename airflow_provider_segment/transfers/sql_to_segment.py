@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class SqlToSegmentOperator(KeepsText, BaseOperator):
     """Send the rows of a query to Segment as identify, track, group ... calls, and count what became of each.
 
-    :param sql: one statement that returns rows, or the name of a ``.sql`` file (templated). What it changes at its
-        source is committed when Segment has acknowledged the last call, and never before (docs/databases.md).
+    :param sql: one statement that returns rows, or the name of a ``.sql`` file (templated). What it changes in the
+        database is committed when Segment has acknowledged the last call, and never before (docs/databases.md).
     :param sql_conn_id: any Airflow connection with an SQL hook (templated).
     :param calls: one call or a list, from ``airflow_provider_segment.calls``, or the same as plain dicts; each row
         makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...). Where the DAG

@@ -234,7 +234,7 @@ def failing(text: str, name: str = "InternalError", *, above: int = 0) -> Callab
     """Return what raises a driver's error, for fetches of more than some rows."""
 
     def fail(connection: MadeUpConnection) -> None:
-        if connection.asked > above:
+        if connection.fetched > above:
             raise type(name, (Exception,), {})(text)
 
     return fail
@@ -261,7 +261,7 @@ class TestRedshift:
         connection.info = SimpleNamespace(server_version=80_002)  # type: ignore[attr-defined]
         task = operator(sql_conn_id=hand_out(connection, monkeypatch), fetch_size=fetch_size)
         assert task.execute({})["accepted"] == 2_500
-        assert connection.asked == min(fetch_size, 1_000)
+        assert connection.fetched == min(fetch_size, 1_000)
         assert connection.done.count("execute SELECT id, email FROM users") == 1
 
     def test_is_told_by_its_error(self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ class TestRedshift:
         connection = MadeUpConnection("psycopg", ["id", "email"], PEOPLE)
         connection.info = SimpleNamespace(server_version=160_004)  # type: ignore[attr-defined]
         operator(sql_conn_id=hand_out(connection, monkeypatch), fetch_size=2_500).execute({})
-        assert connection.asked == 2_500
+        assert connection.fetched == 2_500
 
 
 class TestNoRow:
