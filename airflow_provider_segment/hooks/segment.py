@@ -428,6 +428,7 @@ class SegmentHook(BaseHook):
             "conn_id": options.state_conn_id,
             "schema": options.state_schema,
             "path": options.state_path,
+            "log": self.log,
         }
         if options.validate_only:
             return view_state(sync_id or here.name, self.write_key, **where)

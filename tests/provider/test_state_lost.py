@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -131,13 +130,13 @@ class TestPostgres:
         warehouse: SqliteWarehouse,
         restarting: RestartingServer,
         state_db: PostgresWarehouse,
-        caplog: pytest.LogCaptureFixture,
+        capfd: pytest.CaptureFixture[str],
     ) -> None:
         """The server restarts while batches are on their way: the run goes on, and says so."""
-        caplog.set_level(logging.INFO)
         check_life(segment, warehouse, "state_db", lambda: restarting.control("restart"))
-        assert "The connection to the state's database was lost at" in caplog.text
-        assert "The state's database answers again after" in caplog.text
+        said = "".join(capfd.readouterr())
+        assert "The connection to the state's database was lost at" in said
+        assert "The state's database answers again after" in said
         ended = "SELECT count(*) FROM segment_run WHERE state = 'success' AND ended IS NOT NULL"
         assert state_db.count(ended) == state_db.count("SELECT count(*) FROM segment_run") == 4
 
