@@ -130,6 +130,8 @@ def timestamp(value: Any, zone: dt.tzinfo | None, path: str = "timestamp") -> st
         return instant(dt.datetime(value.year, value.month, value.day), zone, path)  # noqa: DTZ001  instant() knows
     if is_numpy(value):
         return timestamp(from_numpy(value), zone, path)
+    if isinstance(value, Unreadable):
+        raise value.refused(path)
     is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and is_finite(value)
     hint = moments.what_number(value) if is_number else ""
     found = f"found a {_type(value)}{f' {hint}' if hint else '; expected a timestamp or ISO 8601 text'}"
