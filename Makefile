@@ -58,7 +58,7 @@ package: .venv-core/installed  ## wheel and source distribution into dist/, chec
 	$(CORE)/python -m build
 	$(CORE)/python -m twine check --strict dist/*
 
-package-test: package  ## dist/ in clean environments: Airflow 3.3 and 2.11, alone and beside the official provider
+package-test: package  ## dist/ in clean environments: Airflow 3.3 and 2.11, beside the official provider, and as managed ones pin it
 	$(CORE)/python -m pytest -m packaging tests/packaging $(ARGS)
 
 release:  ## VERSION=1.2.3: looks at version, changelog, tag and working tree, and builds what is uploaded

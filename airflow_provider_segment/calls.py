@@ -106,7 +106,7 @@ class Call:
     :param context: an object as for traits; see Segment's spec for its keys.
     :param integrations: literal: which destinations, ``{"All": False, "Mixpanel": True}``.
     :param message_id: a column that names the message for Segment's deduplication; by default we make the ids.
-    :param when: only rows where each column equals the value, or is in the list of values.
+    :param when: only rows where each column equals the value, or is in the list; blanks at the end do not count.
     :param on_change: with ``sync_mode="changes"``: which of "added", "updated", "deleted" make this call; with "all"
         each row makes it.
     :param enabled: False turns the call off.

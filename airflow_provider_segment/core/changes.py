@@ -15,9 +15,10 @@ import orjson
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core import batching, values
 from airflow_provider_segment.core.columns import Columns
-from airflow_provider_segment.core.deletions import Seen, check_share
+from airflow_provider_segment.core.deletions import check_share
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.fingerprints import Fingerprints, is_same
+from airflow_provider_segment.core.first_run import check_first_run
 from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
 from airflow_provider_segment.core.mapping import CompiledCall
 from airflow_provider_segment.core.message_ids import Namespace, with_id
@@ -25,6 +26,7 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.readers import Row
 from airflow_provider_segment.core.rekeying import Differing, Rekeying
 from airflow_provider_segment.core.samples import Sample
+from airflow_provider_segment.core.seen import Seen
 from airflow_provider_segment.core.state import AS_KNOWN, AS_NEW, GONE, Entry, Known, State
 from airflow_provider_segment.core.state_dry import DryState
 from airflow_provider_segment.core.unreadable import Unreadable
@@ -88,10 +90,12 @@ class Changes:
             call.identity: ChangingCall(call, made, columns, options, state, namespace, self._note)
             for call, made in calls
         }
+        check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
         # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
-        self._bases = {
-            identity: state.bases(call.number) for identity, call in self._calls.items() if self._seen is not None
-        }
+        counted = self._calls.values() if self._seen is not None else ()
+        self._bases = {call.number: state.bases(call.number) for call in counted}
+        if self._bases:
+            state.keep_bases({number: bases[-1].known for number, bases in self._bases.items()})
         self._key = [columns.index(name, "key") for name in options.key_columns]
         self.unreadable = 0
 
@@ -168,7 +172,7 @@ class Changes:
         deleting = [call for call in self._calls.values() if call.deletes and not call.is_baseline]
         others = [call for call in self._calls.values() if call not in deleting]
         for call in (*deleting, *others):
-            check_share(call.identity, call.compare(self._seen), self._bases[call.identity], self._max_deleted)
+            check_share(call.identity, call.compare(self._seen), self._bases[call.number], self._max_deleted)
         for call in deleting:
             for entries in call.gone(self._seen):
                 yield call.identity, call.deletions(entries, partial(refuse, identity=call.identity))
@@ -199,6 +203,7 @@ class ChangingCall:
     :param state: of the sync.
     :param namespace: of the message ids.
     :param on_moved: is told the numbers of keys that live on under another.
+    :ivar is_first: whether no run that went to its end has seen it.
     :ivar known: rows so far whose key the state knew.
     :ivar updated: those of them that are sent, since they have changed.
     """
@@ -220,7 +225,8 @@ class ChangingCall:
         self._state = state
         self._ids = namespace.maker(call.identity)
         self._kinds = call.kinds
-        self.is_baseline = options.first_run == "baseline" and not seen
+        self.is_first = not seen
+        self.is_baseline = options.first_run == "baseline" and self.is_first
         self._fingerprints = Fingerprints(
             made.from_columns, omits_nulls=options.omit_nulls, has_own_ids=made.names_itself
         )

@@ -1,51 +1,11 @@
-"""Keys that are gone from a query's result: which they are, and whether so many of them may go."""
+"""Whether so many of the known keys may be gone from a query's result."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-import orjson
+from collections.abc import Mapping, Sequence
 
 from airflow_provider_segment.core.errors import DeletionError
 from airflow_provider_segment.core.state import Base
-
-
-class Seen:
-    """The keys that a query has returned, and those that it has not; on disk where they are many."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # a file of its own that is gone with the connection
-        self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY)")
-        self._database.execute("CREATE TABLE gone (call INTEGER, key INTEGER, PRIMARY KEY (call, key)) WITHOUT ROWID")
-        self._database.execute("BEGIN")
-
-    def add(self, keys: Sequence[int]) -> None:
-        """Remember keys that the query has returned."""
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in sorted(keys)])
-
-    def missing(self, keys: Sequence[int]) -> set[int]:
-        """Return those of some keys that were not returned."""
-        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT key FROM seen)"
-        return {key for (key,) in self._database.execute(query, (orjson.dumps(keys).decode(),))}
-
-    def note_gone(self, call: int, keys: Iterable[int]) -> None:
-        """Remember keys of a call that are gone.
-
-        :param call: its number.
-        :param keys: some.
-        """
-        self._database.executemany("INSERT INTO gone VALUES (?, ?)", [(call, key) for key in sorted(keys)])
-
-    def gone(self, call: int, size: int) -> Iterator[list[int]]:
-        """Yield the keys of a call that are gone, in order, some at a time.
-
-        :param call: its number.
-        :param size: keys at a time.
-        """
-        found = self._database.execute("SELECT key FROM gone WHERE call = ? ORDER BY key", (call,))
-        while page := found.fetchmany(size):
-            yield [key for (key,) in page]
 
 
 def check_share(identity: str, gone: Mapping[int, int], bases: Sequence[Base], allowed: float) -> None:

@@ -21,6 +21,9 @@ from airflow_provider_segment.core.transport import Response, Transport
 _SMALL_BATCH = 25
 # Seconds between looks at whether somebody has stopped the run.
 _LOOK = 0.2
+STOPPED = "the run was stopped"
+# Stands for the answer that nobody waited for.
+_NO_ANSWER = Response(None, trouble=STOPPED)
 
 
 @dataclass(slots=True)
@@ -148,8 +151,10 @@ class Delivery:
     def make_room(self) -> list[Outcome]:
         """Return the outcomes of batches that have ended; waits while too many are on their way.
 
-        :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte.
+        :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte; or the run was
+            stopped.
         """
+        self.check()
         self._wait_until(lambda: len(self._flying) - sum(f.done() for f in self._flying) < self._max_in_flight)
         return self._ended()
 
@@ -176,6 +181,14 @@ class Delivery:
         """Whether somebody has stopped it."""
         return self._stopping.is_set()
 
+    def check(self) -> None:
+        """Say so when somebody has stopped it.
+
+        :raises NotSentError: then.
+        """
+        if self._stopping.is_set():
+            raise NotSentError(STOPPED)
+
     def stop(self) -> None:
         """Let requests that were made come back, and make no new ones."""
         self._stopping.set()
@@ -196,8 +209,7 @@ class Delivery:
         """
         deadline = time.monotonic() + self._patience
         while not is_so():
-            if self._stopping.is_set():
-                raise NotSentError("the run was stopped")
+            self.check()
             if time.monotonic() > deadline:
                 raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
             wait({future for future in self._flying if not future.done()}, _LOOK, FIRST_COMPLETED)
@@ -254,7 +266,7 @@ class Delivery:
             if response.status == 429:
                 self._pace.hold(seconds)
             self._stopping.wait(seconds)
-        return Response(None, trouble="the run was stopped"), Verdict.RETRY
+        return _NO_ANSWER, Verdict.RETRY
 
     def _judge(self, response: Response) -> Verdict:
         oauth = self._transport.has_tokens
@@ -266,6 +278,8 @@ class Delivery:
 
 def _error(verdict: Verdict, response: Response, endpoint: str) -> SegmentError:
     """Say why the run cannot go on, and what to do."""
+    if response is _NO_ANSWER:
+        return NotSentError(STOPPED)
     if verdict is Verdict.CREDENTIALS:
         if response.trouble:
             return CredentialsError(f"{response.trouble}: check the connection's OAuth app id, key id and private key")

@@ -34,8 +34,10 @@ def key_bytes(columns: Sequence[Sequence[Any]]) -> list[bytes | None]:
 
     :param columns: the values of each column of the key.
     """
+    if len(columns) == 1 and (found := _of_one_type(columns[0])) is not None:
+        return [*found]
     alike = [_column(values) for values in columns]
-    if len(alike) == 1 and (found := _of_one_type(alike[0])) is not None:
+    if len(alike) == 1 and alike[0] is not columns[0] and (found := _of_one_type(alike[0])) is not None:
         return [*found]
     return [_encoded(values) for values in zip(*alike, strict=True)]
 

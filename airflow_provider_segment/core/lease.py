@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
@@ -18,8 +17,6 @@ from airflow_provider_segment.core.message_ids import fingerprint
 from airflow_provider_segment.core.state_connection import StateConnection, Work
 from airflow_provider_segment.core.state_tables import LAYOUT, Tables
 
-log = logging.getLogger(__name__)
-
 LEASE_SECONDS = 60
 RENEW_SECONDS = 20
 LOOK_SECONDS = 1.0
@@ -33,7 +30,7 @@ class Lease:
     """The right to write the state of one sync.
 
     :param engine: of the database, for the thread that renews the lease.
-    :param connection: to the same.
+    :param connection: to the same; its log is told for whom is waited.
     :param tables: of the states in it.
     :param now: the seconds since 1970 by its clock, in SQL.
     :param sync_id: whose state it is.
@@ -88,7 +85,7 @@ class Lease:
                     "do not meet, and retries for the task"
                 )
             if not is_waiting:
-                log.warning(
+                self._connection.log.warning(
                     "sync_id %r: its state is held by %s. Waiting for it, at most %.0f s; then the task fails for a "
                     "retry. Set max_active_runs=1 for the DAG, so that its runs do not meet, and retries for the task",
                     self._sync_id,
@@ -98,7 +95,8 @@ class Lease:
             is_waiting = True
             self._closing.wait(min(LOOK_SECONDS, most - waited))
         if is_waiting:
-            log.info("sync_id %r: its state is free, after %.1f s", self._sync_id, time.monotonic() - began)
+            waited = time.monotonic() - began
+            self._connection.log.info("sync_id %r: its state is free, after %.1f s", self._sync_id, waited)
         self._connection.on_new = self._prolong
         self._renewal.start()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source
 from airflow_provider_segment.core import messages
 from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import Refused, SettingError
+from airflow_provider_segment.core.ids import Ids
 from airflow_provider_segment.core.messages import Message, Rule
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.readers import Read, Readers, Row
@@ -30,10 +31,12 @@ class CompiledCall:
         self.identity = call.identity
         self.type = call.type
         self.names_itself = call.message_id is not None
+        self.is_of_deletions = call.kinds == ["deleted"]
         self.wants = _when(call, columns)
         self._readers = readers = Readers(call, columns, options)
         self._fixed: Message = {"type": call.type}
         self._fields: list[tuple[str, Read]] = []
+        self.ids: dict[str, Ids] = {}
         for name in SCALARS:
             if (source := getattr(call, name, None)) is not None:
                 self._add_scalar(readers, name, source)
@@ -61,7 +64,7 @@ class CompiledCall:
             for message, value in zip(made, values, strict=True):
                 if value is not None:
                     message[name] = value
-            if name in messages.IDS and None not in values:
+            if name in self.ids and self.ids[name].is_complete:
                 given.add(name)
         for check in self._checks:
             if given.isdisjoint(messages.MET_BY.get(check, ())):
@@ -94,10 +97,13 @@ class CompiledCall:
 
     def _add_scalar(self, readers: Readers, name: str, source: Source) -> None:
         wire = messages.WIRE.get(name, name)
-        read = readers.scalar(name, wire, source)
+        if wire in messages.IDS:
+            self.ids[wire] = Ids(wire, is_counted=(self.type, wire) == ("identify", "userId"))
+        read = readers.scalar(name, wire, source, self.ids.get(wire))
         if not isinstance(source, Constant):
             self._fields.append((wire, read))
             return
+        self.ids.pop(wire, None)  # one that the author wrote is looked at once
         try:
             (value,) = read([()])
         except Refused as refused:
@@ -130,8 +136,10 @@ class WrittenMessages:
 
     identity = "message"
     names_itself = True
+    is_of_deletions = False
     wants = None
     has_timestamp = True
+    ids: ClassVar[Mapping[str, Ids]] = {}
     may_be_wide = True
 
     def __init__(self, options: Options) -> None:
@@ -161,17 +169,25 @@ def _when(call: Call, columns: Columns) -> Callable[[Row], bool] | None:
     if call.when is None:
         return None
     tests = [
-        (columns.index(name, f"{call.identity}: when"), wanted if isinstance(wanted, list) else [wanted])
+        (
+            columns.index(name, f"{call.identity}: when"),
+            [_unpadded(one) for one in (wanted if isinstance(wanted, list) else [wanted])],
+        )
         for name, wanted in call.when.items()
     ]
 
     def wants(row: Row) -> bool:
         try:
-            return all(row[index] in wanted for index, wanted in tests)
+            return all(_unpadded(row[index]) in wanted for index, wanted in tests)
         except Refused as refused:
             raise unreadable_in(row, [index for index, _ in tests], columns.names, "when") or refused from None
 
     return wants
+
+
+def _unpadded(value: Any) -> Any:
+    """Return a text without what SQL fills a CHAR(n) up with; to SQL both are equal."""
+    return value.rstrip(" ") if isinstance(value, str) else value
 
 
 def _may_be_wide(content: Fields | None, columns: Columns) -> bool:

@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from airflow_provider_segment.core import context, values
+from airflow_provider_segment.core import context, ids, values
 from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.kinds import describe, hint_of_json, is_missing
 
@@ -146,7 +146,7 @@ def field(name: str, value: Any, zone: dt.tzinfo | None) -> Any:
     :raises Refused: if it cannot stand there.
     """
     if name in IDS:
-        return values.to_id(value, name)
+        return ids.to_id(value, name)
     if name == "timestamp":
         return values.timestamp(value, zone)
     if type(value) is int:

@@ -11,7 +11,7 @@ from airflow_provider_segment.core.errors import SettingError
 
 NULLS = ("send", "omit")
 SYNC_MODES = ("all", "changes")
-FIRST_RUNS = ("send", "baseline")
+FIRST_RUNS = ("send", "baseline", "fail")
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Options:
     :param max_rejected: how many calls may be invalid or rejected before the run fails: a count, or below 1 a share.
     :param max_in_flight: batches that are on their way at once; default 8.
     :param sync_mode: "all" (default) or "changes".
-    :param state_conn_id: with "changes": the connection where it is remembered what Segment last accepted ...
+    :param state_conn_id: the connection where it is remembered what Segment last accepted ...
     :param state_schema: ... in this schema of it ...
-    :param state_path: ... or a SQLite file on a local disk; one of the two is needed.
-    :param first_run: with "changes", for each call when it is first seen: "send" (default), or "baseline", which
-        remembers the rows and sends nothing.
-    :param max_deleted: with "changes": the share of the known keys that one run may delete; default 0.5.
+    :param state_path: ... or a SQLite file on a local disk. "changes" needs one of the two; with "all" a retry skips
+        what an earlier try had accepted, which on Airflow 3.3 it does without.
+    :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
+        the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
+    :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
+        and of those known when a run last ended whole; default 0.5.
     :param min_rows: fewer rows than these stop the run before anything is sent or deleted; default 0. So many rows are
         held in memory first, where the source does not tell how many there are.
     :param validate_only: read, map, validate and compare every row, and send and remember nothing.
@@ -75,19 +77,18 @@ class Options:
         self._check_changes()
 
     def _check_changes(self) -> None:
-        """Check what only ``sync_mode="changes"`` needs, and that nothing of it is set in vain."""
+        """Check what ``sync_mode="changes"`` needs, and where is remembered."""
         if isinstance(self.max_deleted, bool) or not (
             isinstance(self.max_deleted, (int, float)) and 0 <= self.max_deleted <= 1
         ):
             raise SettingError(f"max_deleted: expected a share from 0 to 1, found {self.max_deleted!r}")
-        if self.sync_mode == "all":
-            if vain := [n for n in ("state_conn_id", "state_schema", "state_path") if getattr(self, n) is not None]:
-                raise SettingError(f"{', '.join(vain)}: is for sync_mode='changes'; sync_mode='all' remembers nothing")
-            return
-        if not self.key_columns:
-            raise SettingError("key: sync_mode='changes' needs the column, or columns, that identify a row")
-        if (self.state_conn_id is None) == (self.state_path is None):
-            raise SettingError("state_path, state_conn_id: sync_mode='changes' needs one of the two to remember in")
+        if self.sync_mode == "changes":
+            if not self.key_columns:
+                raise SettingError("key: sync_mode='changes' needs the column, or columns, that identify a row")
+            if (self.state_conn_id is None) == (self.state_path is None):
+                raise SettingError("state_path, state_conn_id: sync_mode='changes' needs one of the two to remember in")
+        elif self.state_conn_id is not None and self.state_path is not None:
+            raise SettingError("state_path, state_conn_id: expected one of the two, or none")
         if self.state_schema is not None and self.state_conn_id is None:
             raise SettingError("state_schema: is for state_conn_id; a SQLite file has no schemas")
 

@@ -3,16 +3,17 @@
 A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row.
 
 1. read      a page of rows comes from the source            pages
-2. tell      what tells the row from the others              message_ids.Origins
+2. tell      what tells the row from the others              message_ids.Origins, keys
 3. map       each call makes its message from the row        route, mapping.CompiledCall, readers
 4. encode    the bytes that are measured and sent            route, batching.encoder
-5. compare   with sync_mode="changes": is it due at all?     changes, state
+5. compare   with sync_mode="changes": is it due at all?     changes, fingerprints, rekeying, state
 6. name      the id that a later try will repeat             route, message_ids.MessageIds
+             and skip what an earlier try had acknowledged   resume
 7. cut       batches, by bytes and by count                  batching.Batcher
 8. show      the first messages, for a reader who asks       preview
 9. deliver   a batch is posted, again where that may help    delivery, retries, transport
 10. settle   acknowledged, refused, not sent: all counted,   report, rejects
-             and what was accepted is remembered             changes, state
+             and what was accepted is remembered             changes, state; resume
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -55,6 +57,7 @@ from airflow_provider_segment.core.values import ZoneMissing
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes import Changes, Due, Mark
+    from airflow_provider_segment.core.resume import Resume
     from airflow_provider_segment.core.state import State
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
@@ -70,6 +73,7 @@ class Plan:
     :param options: how rows become calls.
     :param rejects: where refused calls are written.
     :param state: what Segment last accepted, where only changes are sent.
+    :param resume: what earlier tries of the run had acknowledged, where all is sent and this is known.
     :param on_progress: is called with the report after each page.
     :param on_warning: is called at once with what should be known before the run ends.
     """
@@ -79,6 +83,7 @@ class Plan:
     options: Options = field(default_factory=Options)
     rejects: Rejects = field(default_factory=NoRejects)
     state: State | None = None
+    resume: Resume | None = None
     on_progress: Callable[[Report], None] = lambda _: None
     on_warning: Callable[[str], None] = lambda _: None
 
@@ -133,7 +138,11 @@ class _Run:
         kinds = CHANGE_KINDS if only_changes else ("all",)
         report.planned = {maker.identity: dict.fromkeys(kinds, 0) for maker in makers}
         self._told: set[str] = set()
+        of_rows = [route for route in self._routes if route.is_of_rows]
+        self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
+        self._made_none = 0
         self._rejects = plan.rejects
+        self._resume = plan.resume
         self._broken: SegmentError | None = None
         self._has_key = bool(plan.options.key_columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
@@ -141,6 +150,7 @@ class _Run:
 
     def send(self, rows: Pages) -> None:
         for page in self._enough(rows):
+            self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
                 self._post(batch)
             self._warn_early()
@@ -187,10 +197,15 @@ class _Run:
         origins = self._origins.of(page)
         if self._changes is not None:
             self._changes.read(origins, page)
-        for route in self._routes:
-            places, events = self._events(route, page, origins, first)
-            rows, keys = [first + place for place in places], _at(places, origins)
+        for route, wanted in zip(self._routes, self._wanted(page, origins, first), strict=True):
+            places, events = self._events(route, wanted, page, origins, first)
+            rows: Sequence[int] = [first + place for place in places]
+            keys = _at(places, origins)
             if self._changes is None:
+                if self._resume is not None and self._resume.known:
+                    left = self._resume.due(events)
+                    self._report.unchanged += len(events) - len(left)
+                    rows, events, keys = (_at(left, values) for values in (rows, events, keys))
                 self._report.planned[route.call.identity]["all"] += len(events)
                 yield from self._batcher.add(route.call.identity, rows, events, keys if self._has_key else None)
             else:
@@ -213,37 +228,37 @@ class _Run:
                 self._told.add(identity)
                 self._plan.on_warning(f"{identity}: so far {number:,} {reason}")
 
+    def _wanted(self, page: Sequence[Row], origins: Sequence[bytes | None], first: int) -> list[Sequence[int]]:
+        """Return for each call the places of the rows that make it, and count the rows that make none."""
+        wanted = [self._places(route, page, origins, first) for route in self._routes]
+        if self._may_make_none:
+            of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
+            self._made_none += len(page) - len(set().union(*of_rows))
+        return wanted
+
+    def _places(self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int) -> Sequence[int]:
+        """Return the places of the rows that make a call; a row of which nobody can tell is refused."""
+        with suppress(Refused):
+            return route.places(page)
+        places: list[int] = []
+        for place, row in enumerate(page):
+            try:
+                places += [place] if route.places([row]) else []
+            except Refused as refused:
+                self._report.calls += 1
+                self._refuse(route.rejection(first + place, refused), origins[place], None)
+        return places
+
     def _events(
-        self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int
+        self, route: Route, places: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
-        wants = route.call.wants
-        places = range(len(page)) if wants is None else self._wanted(route, wants, page, origins, first)
+
         self._report.calls += len(places)
         rows, keys = _at(places, page), _at(places, origins)
         with suppress(Refused, ZoneMissing):
             return places, route.encoded(route.messages(rows, keys), keys)
         return self._events_one_by_one(route, places, page, origins, first)
-
-    def _wanted(
-        self,
-        route: Route,
-        wants: Callable[[Row], bool],
-        page: Sequence[Row],
-        origins: Sequence[bytes | None],
-        first: int,
-    ) -> Sequence[int]:
-        """Return the places of the rows that make the call; a row of which nobody can tell is refused."""
-        with suppress(Refused):
-            return [place for place, row in enumerate(page) if wants(row)]
-        places: list[int] = []
-        for place, row in enumerate(page):
-            try:
-                places += [place] if wants(row) else []
-            except Refused as refused:
-                self._report.calls += 1
-                self._refuse(route.rejection(first + place, refused), origins[place], None)
-        return places
 
     def _events_one_by_one(
         self, route: Route, wanted: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
@@ -294,8 +309,7 @@ class _Run:
     def _count(self, outcome: Outcome) -> None:
         report, batch = self._report, outcome.batch
         accepted = outcome.count()
-        is_first = not report.accepted and (self._plan.state is None or self._plan.state.run == 1)
-        if len(outcome.rejected) == len(batch) > 1 and is_first and outcome.error is None:
+        if len(outcome.rejected) == len(batch) > 1 and outcome.error is None and self._is_first():
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
         report.accepted += accepted
         report.batches += accepted > 0
@@ -308,9 +322,22 @@ class _Run:
             reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             self._refuse(rejection, batch.keys[place], batch.events[place])
+        if self._resume is not None and accepted:
+            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
+            self._resume.accepted(chain.from_iterable(parts))
         if self._changes is not None:
             accepted_marks = [mark for part in outcome.accepted for mark in batch.marks[part.start : part.stop]]
             self._remember(self._changes, accepted_marks, batch.marks)
+
+    def _is_first(self) -> bool:
+        """Tell whether nothing was accepted yet, as far as is known."""
+        state, resume = self._plan.state, self._resume
+        if self._report.accepted or (resume is not None and resume.known):
+            return False
+        try:
+            return not (state is not None and state.has_accepted())
+        except StateError:
+            return False
 
     def _remember(self, changes: Changes, accepted: Sequence[Mark], marks: Sequence[Mark]) -> None:
         """Save what was accepted, now that it is acknowledged, and count it by the kind of the change."""
@@ -364,7 +391,9 @@ class _Run:
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
         for route in self._routes:
-            route.oddities.tell(report)
+            route.warn(report)
+        if self._made_none:
+            report.warn("rows", "made_no_call", "rows made no call: the `when` of none fits them", self._made_none)
         for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
             report.warn(identity, "nearly_all_updated", reason, number)
         report.seconds = round(time.monotonic() - report.started, 3)

@@ -28,6 +28,7 @@ from airflow_provider_segment.calls import (
 from airflow_provider_segment.core import context, messages, values
 from airflow_provider_segment.core.columns import RENAMES, Columns
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
+from airflow_provider_segment.core.ids import Ids
 from airflow_provider_segment.core.kinds import describe, is_missing, named_row
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.truths import to_bool
@@ -53,23 +54,13 @@ class Readers:
         self._options = options
         self.origins: dict[str, str] = {}
 
-    def scalar(self, name: str, wire: str, source: Source) -> Read:
+    def scalar(self, name: str, wire: str, source: Source, ids: Ids | None) -> Read:
         """Return the reader of an id, a timestamp, an event or a name."""
         get = self._source(source, f"{self._call.identity}: {name}", wire)
         field, zone = messages.field, self._options.zone
-        if wire not in messages.IDS:
+        if ids is None:
             return lambda rows: [field(wire, value, zone) for value in get(rows)]
-
-        def read(rows: Sequence[Row]) -> Sequence[Any]:
-            found = get(rows)
-            types = set(map(type, found))
-            if types == {int}:
-                return list(map(str, found))
-            if types == {str} and all(found) and not any(map(str.isspace, found)):
-                return found
-            return [field(wire, value, zone) for value in found]
-
-        return read
+        return lambda rows: ids.read(get(rows))
 
     def object(self, name: str, content: Fields) -> Read:
         """Return the reader of traits, properties or context."""

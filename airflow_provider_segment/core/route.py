@@ -12,8 +12,10 @@ from airflow_provider_segment.core.messages import Message
 from airflow_provider_segment.core.oddities import Oddities
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.readers import Row
-from airflow_provider_segment.core.report import Rejection
+from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.values import ZoneMissing
+
+_MADE_BY_NONE = "rows were read, and its `when` fits none of them: is a value in it written as the database has it?"
 
 
 class Route:
@@ -29,7 +31,10 @@ class Route:
         self, call: CompiledCall | WrittenMessages, namespace: Namespace, options: Options, *, only_changes: bool
     ) -> None:
         self.call = call
-        self.oddities = Oddities(call)
+        self._oddities = Oddities(call)
+        self._made = 0
+        # With only changes, a call on "deleted" alone is made by keys that are gone.
+        self.is_of_rows = not (only_changes and call.is_of_deletions)
         self._is_named_later = only_changes
         self._encode = batching.encoder(options.zone, with_id=call.names_itself, in_order=only_changes)
         self._ids = namespace.maker(call.identity)
@@ -54,8 +59,32 @@ class Route:
         """
         contents = map(self._encode, messages)
         events = [b"%b" % content for content in contents] if self._is_named_later else self._named(contents, origins)
-        self.oddities.look(messages)
+        self._oddities.look(messages)
+        for ids in self.call.ids.values():
+            ids.note()
         return events
+
+    def places(self, page: Sequence[Row]) -> Sequence[int]:
+        """Return the places of the rows that make this call.
+
+        :param page: some rows.
+        """
+        wants = self.call.wants
+        places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
+        self._made += len(places)
+        return places
+
+    def warn(self, report: Report) -> None:
+        """Say what looked wrong, now that all rows were read.
+
+        :param report: is told.
+        """
+        self._oddities.tell(report)
+        for ids in self.call.ids.values():
+            for code, reason, number in ids.warnings():
+                report.warn(self.call.identity, code, reason, number)
+        if report.rows and not self._made:
+            report.warn(self.call.identity, "made_by_no_row", _MADE_BY_NONE, report.rows)
 
     def _named(self, contents: Iterable[bytes], origins: Sequence[bytes]) -> list[bytes]:
         if not self.call.names_itself:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import starmap
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
@@ -15,7 +15,7 @@ from airflow_provider_segment.core.errors import StateError
 from airflow_provider_segment.core.history import Terms
 from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.lease import LEASE_SECONDS, Lease
-from airflow_provider_segment.core.state_connection import StateConnection
+from airflow_provider_segment.core.state_connection import LOG, StateConnection
 from airflow_provider_segment.core.state_tables import LAYOUT, Tables
 
 # Contents that no message has: forgotten by a reset, and gone from the source.
@@ -74,6 +74,7 @@ class State:
     :param deletes: whether the run looks for keys that are gone.
     :param schema: of the database.
     :param place: what the log and errors call the database: "the file /data/segment.db".
+    :param log: is told who holds the state, of a first run, and of a connection that was lost.
     :param lease_seconds: after which a lease that nobody renews is free.
     :ivar is_new: whether this run made it, so that nothing is known yet.
     :raises SettingError: if the state belongs to another write key or layout, or another task of the same DAG run has
@@ -93,15 +94,17 @@ class State:
         deletes: bool = False,
         schema: str | None = None,
         place: str = "its database",
+        log: Any = LOG,
         lease_seconds: int = LEASE_SECONDS,
     ) -> None:
         self.sync_id = sync_id
         self.place = place
+        self.log = log
         self.is_file = engine.dialect.name == "sqlite"
         self.is_new = False
         self._tables = Tables(schema)
         self._sql = state_sql.words_of(engine, self._tables.state)
-        self._connection = StateConnection(engine)
+        self._connection = StateConnection(engine, log)
         terms = Terms(holder, mode, deletes)
         self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, terms, lease_seconds)
         try:
@@ -229,20 +232,28 @@ class State:
     def bases(self, call: int) -> list[Base]:
         """Count the keys of a call that are known now, when the run begins, before it adds any.
 
-        What a run adds before it is killed does not count for the next one: so the counts stay until one ends whole.
-
         :param call: its number.
         :return: the counts at the beginning of each run since one ended whole, in order; the last is this run's.
         """
-        base, now = self._tables.known, Base(self.run, self.count(call))
+        base = self._tables.known.c
+        earlier = sa.select(base.run, base.known).where(base.call_no == call, base.run < self.run).order_by(base.run)
+        found = self._connection.run("counting keys", lambda c: [Base(*row) for row in c.execute(earlier)])
+        return [*found, Base(self.run, self.count(call))]
 
-        def remember(connection: sa.engine.Connection) -> list[Base]:
-            connection.execute(sa.delete(base).where(base.c.call_no == call, base.c.run == now.run))
-            connection.execute(sa.insert(base).values(call_no=call, run=now.run, known=now.known))
-            query = sa.select(base.c.run, base.c.known).where(base.c.call_no == call, base.c.run < now.run)
-            return [*(Base(*row) for row in connection.execute(query.order_by(base.c.run))), now]
+    def keep_bases(self, known: Mapping[int, int]) -> None:
+        """Remember how many keys were known when the run began, until a run ends whole.
 
-        return self._lease.writing("counting keys", remember)
+        What a run adds before it is killed must not count for the next one.
+
+        :param known: the numbers of keys, by those of the calls.
+        """
+        base, rows = self._tables.known, [{"call_no": n, "run": self.run, "known": known[n]} for n in known]
+
+        def keep(connection: sa.engine.Connection) -> None:
+            connection.execute(sa.delete(base).where(base.c.call_no.in_(list(known)), base.c.run == self.run))
+            connection.execute(sa.insert(base), rows)
+
+        self._lease.writing("counting keys", keep)
 
     def count(self, call: int) -> int:
         """Return how many keys of a call are known and not gone.

@@ -7,14 +7,14 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from airflow_provider_segment.core.errors import StateError
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 # Seconds for which a lost connection is tried again; a restart takes one, a failover half a minute.
 PATIENCE = 60.0
@@ -32,10 +32,12 @@ class StateConnection:
     """One connection, in whose place another is made when it is lost.
 
     :param engine: of the database.
+    :param log: is told of a connection that was lost.
     :raises StateError: if it cannot be reached; the first connection has one try.
     """
 
-    def __init__(self, engine: sa.engine.Engine) -> None:
+    def __init__(self, engine: sa.engine.Engine, log: Any = LOG) -> None:
+        self.log = log
         self._engine = engine
         # What a driver raises where SQLAlchemy does not stand between, which is where rows are fetched.
         self._errors = (SQLAlchemyError, getattr(engine.dialect.dbapi, "Error", SQLAlchemyError))
@@ -61,7 +63,7 @@ class StateConnection:
                 failure = _name(error)
             else:
                 if lost:
-                    log.info("The state's database answers again after %.1f s", time.monotonic() - began)
+                    self.log.info("The state's database answers again after %.1f s", time.monotonic() - began)
                 return done
             # Outside of the except, so that the database's text stands in no context of the error.
             if not is_lost:
@@ -71,7 +73,7 @@ class StateConnection:
                 tried = f"; no new connection to it was made for {patience:g} s" if patience and lost else ""
                 raise StateError(f"The state's database failed at {what}: {failure}{tried}")
             if not lost:
-                log.warning(
+                self.log.warning(
                     "The connection to the state's database was lost at %s (%s); it is tried again for %g s",
                     what,
                     failure,

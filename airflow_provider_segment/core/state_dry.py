@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_provider_segment.core import state_sql
 from airflow_provider_segment.core.lease import check_owner
 from airflow_provider_segment.core.state import GONE, Base, Entry, Known, State
-from airflow_provider_segment.core.state_connection import StateConnection
+from airflow_provider_segment.core.state_connection import LOG, StateConnection
 from airflow_provider_segment.core.state_tables import Tables, columns_of
 
 
@@ -25,17 +26,31 @@ class StateView(State):
     :param sync_id: whose state it is.
     :param write_key: the fingerprint of the source's key.
     :param schema: of the database.
+    :param place: as for State.
+    :param log: as for State.
     :raises SettingError: if the state belongs to another write key or layout.
     :raises StateError: if the database fails.
     """
 
-    def __init__(self, engine: sa.engine.Engine, sync_id: str, write_key: str, *, schema: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: sa.engine.Engine,
+        sync_id: str,
+        write_key: str,
+        *,
+        schema: str | None = None,
+        place: str = "its database",
+        log: Any = LOG,
+    ) -> None:
         self.sync_id = sync_id
+        self.place, self.log = place, log
+        self.is_file = engine.dialect.name == "sqlite"
+        self.is_new = True
         self.generation, self.run, self.is_recovering = uuid.uuid4().hex, 1, False
         self._tables = Tables(schema)
         self._sql = state_sql.words_of(engine, self._tables.state, reads_only=True)
         self._number, self._has_sample, self._has_known = 0, False, False  # of no sync
-        self._connection = StateConnection(engine)
+        self._connection = StateConnection(engine, log)
         try:
             self._connection.run("reading it", lambda connection: self._look(connection, write_key))
         except BaseException:
@@ -59,6 +74,7 @@ class StateView(State):
         row = connection.execute(query.where(sync.sync_id == self.sync_id)).one_or_none()
         if row is not None:
             check_owner(self.sync_id, row, write_key)
+            self.is_new = False
             self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
 
     def call(self, identity: str) -> tuple[int, bool]:
@@ -82,15 +98,11 @@ class StateView(State):
         return super().sample(call) if call and self._has_sample else None
 
     def bases(self, call: int) -> list[Base]:
-        """Return how many keys are known now, and when earlier runs began; see State.
+        """Return how many keys are known now, and were when earlier runs began; see State.
 
         :param call: its number.
         """
-        base, earlier = self._tables.known, []
-        if self._has_known:
-            query = sa.select(base.c.run, base.c.known).where(base.c.call_no == call).order_by(base.c.run)
-            earlier = self._connection.run("counting keys", lambda c: [Base(*row) for row in c.execute(query)])
-        return [*earlier, Base(self.run, self.count(call))]
+        return super().bases(call) if self._has_known else [Base(self.run, self.count(call))]
 
     def close(self, _: str = "") -> None:
         """Close the connection."""
@@ -105,6 +117,7 @@ class DryState:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.place, self.is_file, self.is_new, self.log = state.place, state.is_file, state.is_new, state.log
         self.sync_id, self.generation = state.sync_id, state.generation
         self.run, self.is_recovering = state.run, state.is_recovering
         self._calls: dict[str, int] = {}
@@ -139,6 +152,9 @@ class DryState:
     def bases(self, call: int) -> list[Base]:
         """Return how many keys the state knows, and knew when earlier runs began; see State."""
         return self._state.bases(call) if call > 0 else [Base(self.run, 0)]
+
+    def keep_bases(self, known: Mapping[int, int]) -> None:
+        """Save nothing."""
 
     def span(self, call: int) -> tuple[int, int] | None:
         """Return the least and the largest key that the state has; see State."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
@@ -10,23 +9,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segment import __version__
-from airflow_provider_segment.calls import Call, as_calls, check_changes
+from airflow_provider_segment.calls import Call
 from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_segment.core.api_call import api_call
 from airflow_provider_segment.core.delivery import Delivery, Pace
 from airflow_provider_segment.core.errors import SegmentError, SettingError
+from airflow_provider_segment.core.message_ids import fingerprint
 from airflow_provider_segment.core.messages import written
 from airflow_provider_segment.core.oauth import OAuthTokens
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages, pages_of
-from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.pipeline import Plan
 from airflow_provider_segment.core.public_api import fetch_write_key
-from airflow_provider_segment.core.rejects import LocalRejects, NoRejects, Rejects, path_of_try
+from airflow_provider_segment.core.rejects import path_of_try
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.retries import RetryPolicy
 from airflow_provider_segment.core.transport import Response, Transport, reach
-from airflow_provider_segment.hooks import form, lineage, task, windows
-from airflow_provider_segment.hooks.object_rejects import ObjectRejects
+from airflow_provider_segment.hooks import form, lineage, run, sigterm, task, tries, windows
 from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
 from airflow_provider_segment.links import segment as links
 
@@ -242,9 +241,12 @@ class SegmentHook(BaseHook):
         :raises SegmentError: if a message is not valid or was not accepted; the good ones were sent.
         """
         here = task.current(context)
-        named = here.with_ids(messages, self.write_key)
-        pages = Pages(["message"], ([(message,)] for message in named), "messages")
-        return self._run(pages, Plan(None, here.namespace(self.write_key)), here)
+        report = self.report = Report()
+        with task.leaves_report(here, lambda: report):
+            sigterm.watch(here)
+            named = here.with_ids(messages, self.write_key)
+            pages = Pages(["message"], ([(message,)] for message in named), "messages")
+            return self._run(pages, Plan(None, here.namespace(self.write_key)), here, report)
 
     @task.in_airflows_terms()
     def sync(
@@ -274,35 +276,36 @@ class SegmentHook(BaseHook):
         :raises SegmentError: if not all went well; it carries the report.
         """
         here = task.current(context)
-        settled = Options(**options)
-        checked = _checked(calls, settled)
-        pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
-        namespace = here.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
-        self._log_start(pages, checked, settled.sync_mode)
-        with ExitStack() as stack:
-            is_remembered = settled.sync_mode == "changes"
-            state = stack.enter_context(self._state(settled, here, sync_id, checked)) if is_remembered else None
-            rejects = stack.enter_context(closing(_open_rejects(settled.rejects_path, here)))
-            if settled.preview_path is not None:
-                settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
-            stack.enter_context(windows.explained(context))
-            report = self._run(
-                pages,
-                Plan(checked, namespace, settled, rejects, state, self._progress(pages.total), self.log.warning),
-                here,
-            )
-        if not settled.validate_only:
-            self._commit(pages, report, here)
-        if report.reasons and settled.rejects_path is None:
-            self.log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
-        self.log.info("%s: %s", "Nothing was sent" if settled.validate_only else "Done", report.summary())
-        if settled.validate_only:
-            self.log.info("It would send %s", report.plan())
-        if not report.rows:
-            self.log.warning("No rows came from %s%s", pages.source, windows.hint(context))
-        for name, number in report.warnings.items():
-            reason = report.warned.get(name, "messages have more than 300 names; Engage and Unify drop them")
-            self.log.warning("%s: %s %s", name, f"{number:,}", reason)
+        report = self.report = Report()
+        with task.leaves_report(here, lambda: report), ExitStack() as outer:
+            sigterm.watch(here)
+            settled = Options(**options)
+            checked = run.checked(calls, settled)
+            with sigterm.waits():  # an iterable has its first page read to tell its columns
+                pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
+            run.log_start(self.log, pages, checked, settled.sync_mode, self.settings)
+            named = self._named(here, sync_id, run_id, checked)
+            resume = outer.enter_context(tries.resuming(here, settled, named, report, self.log))
+            with ExitStack() as stack:
+                state = None
+                if settled.sync_mode == "changes":
+                    with sigterm.waits():
+                        state = stack.enter_context(self._state(settled, here, sync_id, checked))
+                rejects = stack.enter_context(closing(run.open_rejects(settled.rejects_path, here)))
+                if settled.preview_path is not None:
+                    settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
+                stack.enter_context(windows.explained(context))
+                namespace = here.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
+                said = run.progress(self.log, pages.total, PROGRESS_SECONDS)
+                plan = Plan(checked, namespace, settled, rejects, state, resume, said, self.log.warning)
+                self._run(pages, plan, here, report)
+            if not settled.validate_only:
+                run.commit(pages, report)
+            run.log_end(self.log, report, settled)
+            if not report.rows:
+                self.log.warning("No rows came from %s%s", pages.source, windows.hint(context))
+            if here.try_number > 1:
+                here.leave(report)  # so that none of a try before stands beside what this one returns
         return report
 
     @task.in_airflows_terms()
@@ -398,34 +401,23 @@ class SegmentHook(BaseHook):
             raise TypeError(f"{kind}() knows no {', '.join(unknown)}; it knows {', '.join(COMMON)}")
         self.send([written(kind, **fields, **common)])
 
-    def _run(self, rows: Pages, plan: Plan, here: task.Here) -> Report:
+    def _run(self, rows: Pages, plan: Plan, here: task.Here, report: Report) -> Report:
         settings = self.settings
-        report = self.report = Report()
         policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second)
         with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight, settings.success) as delivery:
             self._stop = delivery.stop
             try:
-                sync(rows, plan, delivery, report)
-            except BaseException:
-                if report.rows:
-                    self.log.warning("The run ended early: %s", report.summary())
-                    here.push("report", report.as_dict())
-                raise
+                run.deliver(rows, plan, delivery, report, here, self.log)
             finally:
                 if report.accepted:
                     lineage.add_output(self, settings.asset_uri)
         return report
 
-    def _commit(self, rows: Pages, report: Report, here: task.Here) -> None:
-        """Let the source keep what the query changed, now that all is acknowledged and each reject written down."""
-        try:
-            if reason := rows.commit():
-                report.warn("sql", "commit_failed", reason)
-        except SegmentError as error:
-            here.push("report", report.as_dict())
-            error.report = report
-            error.args = (f"{error}. {report.summary()}",)
-            raise
+    def _named(self, here: task.Here, sync_id: str | None, run_id: str | None, calls: Sequence[Call]) -> list[Any]:
+        """Return what names a run for its later tries; with a None in it where no later try can be told to be one."""
+        of_run = run_id or (here.ids[2] if here.is_task else None)
+        source = [fingerprint(self.write_key), self.settings.endpoint]
+        return [sync_id or here.name, of_run, here.ids[3], *source, [call.identity for call in calls]]
 
     def _state(
         self, options: Options, here: task.Here, sync_id: str | None, calls: Sequence[Call]
@@ -441,53 +433,3 @@ class SegmentHook(BaseHook):
             return view_state(sync_id or here.name, self.write_key, **where)
         deletes = any("deleted" in call.kinds for call in calls if call.enabled)
         return open_state(sync_id or here.name, self.write_key, here.holder, deletes=deletes, **where)
-
-    def _log_start(self, rows: Pages, calls: Sequence[Call], sync_mode: str) -> None:
-        limit = self.settings.events_per_second
-        self.log.info(
-            "From %s to %s: %s; sync_mode %s; %s; Segment bills each call",
-            rows.source,
-            self.settings.endpoint,
-            ", ".join(call.identity if call.enabled else f"{call.identity} (turned off)" for call in calls),
-            sync_mode,
-            f"at most {limit:,.0f} events a second" if limit else "no limit of events a second",
-        )
-
-    def _progress(self, total: int | None) -> Callable[[Report], None]:
-        """Return what logs how far a run is, every few seconds.
-
-        :param total: of the rows, where it is known.
-        """
-        last = time.monotonic()
-
-        def log(report: Report) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= PROGRESS_SECONDS:
-                last = now
-                elapsed = now - report.started
-                self.log.info(
-                    "%s rows read%s, %s calls, %s accepted, %s a second, after %s s",
-                    f"{report.rows:,}",
-                    f" of {total:,} ({report.rows / total:.0%})" if total else "",
-                    *(f"{n:,.0f}" for n in (report.calls, report.accepted, report.accepted / elapsed, elapsed)),
-                )
-
-        return log
-
-
-def _checked(calls: Any, options: Options) -> list[Call]:
-    try:
-        checked = as_calls(calls)
-        check_changes(checked, options.sync_mode, options.key_columns)
-    except ValueError as error:  # the module that a DAG author imports knows nothing of our errors
-        raise SettingError(str(error)) from None
-    return checked
-
-
-def _open_rejects(path: str | None, here: task.Here) -> Rejects:
-    """Return where refused calls are written: nowhere, a local file, or an object storage."""
-    if path is None:
-        return NoRejects()
-    own = path_of_try(path, here.try_number, here.ids[3])
-    return ObjectRejects(own) if "://" in own else LocalRejects(own)

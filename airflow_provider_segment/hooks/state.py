@@ -17,7 +17,9 @@ from airflow_provider_segment.core.errors import SettingError, StateError
 from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
 from airflow_provider_segment.core.message_ids import fingerprint
+from airflow_provider_segment.core.resume_database import DatabaseMemory
 from airflow_provider_segment.core.state import State
+from airflow_provider_segment.core.state_connection import LOG
 from airflow_provider_segment.core.state_dry import StateView
 
 # Airflow's types of connections, by their hooks; others are refused by name.
@@ -35,6 +37,7 @@ def open_state(
     path: str | None,
     mode: str = "changes",
     deletes: bool = False,
+    log: Any = LOG,
 ) -> Iterator[State]:
     """Lend the state of a sync, held by a lease; how the block ends is written down as the run's end.
 
@@ -46,17 +49,17 @@ def open_state(
     :param path: ... or of a SQLite file.
     :param mode: "changes" or "reset".
     :param deletes: whether the run looks for keys that are gone.
+    :param log: is told who holds the state, of a first run, and of a connection that was lost.
     :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state; or if another
         task of the same DAG run has the sync.
     :raises LeaseError: if another run holds the state, and goes on.
     :raises StateError: if the database fails.
     """
     engine = _file(path) if path is not None else _database(conn_id or "")
-    in_schema = f", schema {schema!r}" if schema else ""
-    place = f"the file {Path(path).absolute()}" if path is not None else f"the connection {conn_id!r}{in_schema}"
     key = write_key and fingerprint(write_key)
     try:
-        with State(engine, sync_id, key, holder, mode=mode, deletes=deletes, schema=schema, place=place) as state:
+        where: dict[str, Any] = {"schema": schema, "place": _place(conn_id, schema, path), "log": log}
+        with State(engine, sync_id, key, holder, mode=mode, deletes=deletes, **where) as state:
             yield state
     finally:
         engine.dispose()
@@ -64,7 +67,7 @@ def open_state(
 
 @contextmanager
 def view_state(
-    sync_id: str, write_key: str, *, conn_id: str | None, schema: str | None, path: str | None
+    sync_id: str, write_key: str, *, conn_id: str | None, schema: str | None, path: str | None, log: Any = LOG
 ) -> Iterator[StateView]:
     """Lend the state of a sync to look at: no lease is taken, and nothing is made where there is none.
 
@@ -73,6 +76,7 @@ def view_state(
     :param conn_id: of the database ...
     :param schema: ... and its schema ...
     :param path: ... or of a SQLite file.
+    :param log: is told of a first run.
     :raises SettingError: if there is no such connection, or the state belongs to another source.
     :raises StateError: if the database fails.
     """
@@ -80,10 +84,18 @@ def view_state(
     if engine.dialect.name == "sqlite" and engine.url.database:  # to connect would make the file
         engine = _file_to_read(engine.url.database)
     try:
-        with closing(StateView(engine, sync_id, fingerprint(write_key), schema=schema)) as view:
+        where: dict[str, Any] = {"schema": schema, "place": _place(conn_id, schema, path), "log": log}
+        with closing(StateView(engine, sync_id, fingerprint(write_key), **where)) as view:
             yield view
     finally:
         engine.dispose()
+
+
+def _place(conn_id: str | None, schema: str | None, path: str | None) -> str:
+    """Return what the log and errors call the state's database."""
+    if path is not None:
+        return f"the file {Path(path).absolute()}"
+    return f"the connection {conn_id!r}{f', schema {schema!r}' if schema else ''}"
 
 
 def _file_to_read(path: str) -> sa.engine.Engine:
@@ -91,6 +103,24 @@ def _file_to_read(path: str) -> sa.engine.Engine:
         return sa.create_engine("sqlite://")
     address = f"file:{quote(str(Path(path).resolve()))}?mode=ro"
     return sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True))
+
+
+def open_memory(run: int, *, conn_id: str | None, schema: str | None, path: str | None) -> DatabaseMemory:
+    """Return what earlier tries of a run had acknowledged, with ``sync_mode="all"``; the caller closes it.
+
+    :param run: names it.
+    :param conn_id: as for open_state(); so are ``schema`` and ``path``.
+    :param schema: of the connection.
+    :param path: of a SQLite file.
+    :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
+    :raises StateError: if the database fails.
+    """
+    engine = _file(path) if path is not None else _database(conn_id or "")
+    try:
+        return DatabaseMemory(engine, run, schema=schema)
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def _file(path: str) -> sa.engine.Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,11 +40,18 @@ class Here:
     :param ids: dag id, task id, run id and map index; random outside a task.
     :param try_number: which try it is.
     :param instance: Airflow's task instance; None outside a task.
+    :param store: Airflow's task_state_store, from 3.3 on: what the tries of a task remember.
     """
 
     ids: tuple[str, str, str, int]
     try_number: int = 0
     instance: Any = None
+    store: Any = None
+
+    @property
+    def is_task(self) -> bool:
+        """Whether a task is running."""
+        return bool(self.ids[0])
 
     @property
     def name(self) -> str:
@@ -85,7 +92,7 @@ class Here:
                 yield message
 
     def push(self, key: str, value: Any) -> None:
-        """Push an XCom that the task can do without, such as the report of a run that fails.
+        """Push an XCom that the task can do without.
 
         :param key: of the XCom.
         :param value: of it.
@@ -96,6 +103,57 @@ class Here:
             self.instance.xcom_push(key=key, value=value)
         except Exception as error:  # noqa: BLE001  how the run itself ends matters more
             log.warning("The XCom %s could not be pushed (%s)", key, type(error).__name__)
+
+    def leave(self, report: Report) -> None:
+        """Push a report as XCom `report`, unless a later try has begun, whose report it is.
+
+        :param report: of this try.
+        """
+        if self._is_followed():
+            log.warning("A later try of this task has begun: its report stands, and this one is only in this log")
+        else:
+            self.push("report", report.as_dict())
+
+    def _is_followed(self) -> bool:
+        """Whether a later try has begun: one that was frozen or cut off may wake up beside it."""
+        try:
+            if self.store is not None:
+                self.store.delete("segment")  # there is no such key; Airflow refuses a try that is not the last
+            look = getattr(type(self.instance), "get_task_instance", None)  # of Airflow 2, where tries share a row
+            if look is not None:
+                dag_id, task_id, run_id, map_index = self.ids
+                row = look(dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
+                return row is not None and row.try_number > self.try_number
+        except Exception as error:  # noqa: BLE001  each Airflow has its own; without an answer an XCom would fail too
+            log.debug("Airflow did not answer (%s)", type(error).__name__)
+            return self.store is not None
+        return False
+
+
+@contextmanager
+def leaves_report(here: Here, last: Callable[[], Report | None]) -> Iterator[None]:
+    """Leave a report of a try that fails, also where nothing had begun: then all its counts are zero.
+
+    :param here: the task.
+    :param last: gives the report of what was done, if there is one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if report_of(error) is None:  # otherwise it was left where the run ended
+            report = last() or Report()
+            vars(error)["report"] = report
+            here.leave(report)
+        raise
+
+
+def report_of(error: object) -> Report | None:
+    """Return the report that an error carries; all that end a run of ours carry one.
+
+    :param error: any.
+    """
+    report = getattr(error, "report", None)
+    return report if isinstance(report, Report) else None
 
 
 @contextmanager
@@ -125,7 +183,8 @@ def current(context: Context | None = None) -> Here:
     dag_id, task_id = (_text(getattr(instance, name, None)) for name in ("dag_id", "task_id"))
     map_index, try_number = (getattr(instance, name, None) for name in ("map_index", "try_number"))
     ids = (dag_id, task_id, run_id, map_index if isinstance(map_index, int) else -1)
-    return Here(ids, try_number if isinstance(try_number, int) else 0, instance)
+    number = try_number if isinstance(try_number, int) else 0
+    return Here(ids, number, instance, known.get("task_state_store"))
 
 
 def own_name(operator: Any, context: Context, sync_mode: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segment.compat import BaseNotifier
-from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.hooks.templates import KeepsText, as_text
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Callbacks of DAGs run in Airflow's DAG processor, which waits for 50 seconds and has other things to do.
 LONGEST_SECONDS = 30.0
+# An error may list all columns of a wide query; an event holds 32 KB.
+LONGEST_TEXT = 2_000
 
 
 class SegmentNotifier(KeepsText, BaseNotifier):
@@ -25,8 +27,10 @@ class SegmentNotifier(KeepsText, BaseNotifier):
     :param user_id: the user's id (templated).
     :param anonymous_id: an anonymous id; one of the two is needed (templated).
     :param properties: more than the default ones, or others by the same name (templated). By default there are
-        ``dag_id``, ``run_id`` and ``state``, and for a task ``task_id``, ``try_number`` and, where it is mapped,
-        ``map_index``.
+        ``dag_id``, ``run_id`` and ``state``, and for a task ``task_id``, ``try_number``, ``log_url`` and, where it is
+        mapped, ``map_index``. Of a task that failed there is ``error_class`` as well; and where the error is one of
+        this package, ``error_message``, which holds no value of a row (those of others might), and ``report``, the
+        counts of the run.
     :param segment_conn_id: a connection of type ``segment``; default ``segment_default`` (templated).
     :raises ValueError: when the DAG is parsed, if neither id is given.
     """
@@ -93,7 +97,8 @@ class SegmentNotifier(KeepsText, BaseNotifier):
         # The same news has the same id if it is told twice, and a later try or a cleared run has news of its own.
         namespace = Namespace("notification", fingerprint(hook.write_key))
         message_id = namespace.maker("track").make(content_digest([facts, attempt]), content_digest(fields))
-        hook.track(**fields, message_id=message_id.decode())
+        why = _why(context) if "task_id" in facts else {}
+        hook.track(**fields | {"properties": why | fields["properties"]}, message_id=message_id.decode())
 
 
 def _facts(context: Context) -> tuple[dict[str, Any], int]:
@@ -113,6 +118,28 @@ def _facts(context: Context) -> tuple[dict[str, Any], int]:
         "state": None if state is None else str(getattr(state, "value", state)),
     }
     return _present(facts), attempt
+
+
+def _why(context: Context) -> dict[str, Any]:
+    """Return why a task failed, as far as that can be told without a value of a row, and where its log is."""
+    from airflow_provider_segment.hooks.task import SegmentFailException, report_of
+
+    known: Any = context
+    error, log_url = known.get("exception"), getattr(known.get("ti"), "log_url", None)
+    if not isinstance(error, BaseException):  # none, or words of Airflow 2
+        return _present({"log_url": log_url})
+    is_ours = isinstance(error, (SegmentError, SegmentFailException))
+    # One that a retry cannot help is raised in Airflow's terms; the reader wants the error that it stands for.
+    told = error.__cause__ if isinstance(error, SegmentFailException) and error.__cause__ else error
+    report = report_of(error)
+    return _present(
+        {
+            "error_class": type(told).__name__,
+            "error_message": str(error)[:LONGEST_TEXT] if is_ours else None,
+            "report": None if report is None else report.as_dict(),
+            "log_url": log_url,
+        }
+    )
 
 
 def _present(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,18 +104,27 @@ class _CallOperator(KeepsText, BaseOperator):
         """
         from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
+        from airflow_provider_segment.hooks.task import current, leaves_report
 
         hook = self._hook = SegmentHook(self.segment_conn_id)
-        hook.push_debugger_url(context)
-        report = self._send(hook, context) if self.call is None else self._sync(self.call, hook, context)
-        note_events(context, report)
+        with leaves_report(current(context), lambda: hook.report):
+            hook.push_debugger_url(context)
+            report = self._send(hook, context) if self.call is None else self._sync(self.call, hook, context)
+            note_events(context, report)
         return report.as_dict()
 
     def _send(self, hook: SegmentHook, context: Context) -> Report:
         from airflow_provider_segment.core.messages import written
+        from airflow_provider_segment.hooks.task import current
+        from airflow_provider_segment.hooks.tries import tell_of_repeat
 
+        here = current(context)
         fields = {name: getattr(self, name) for name in (*self.fields, *_COMMON[:4])}
-        return hook.send([written(self.kind, **fields)], context=context)
+        tell_of_repeat(here, self.log)
+        report = hook.send([written(self.kind, **fields)], context=context)
+        if here.try_number > 1:
+            here.leave(report)  # as hook.sync does
+        return report
 
     def _sync(self, call: Mapping[str, Any], hook: SegmentHook, context: Context) -> Report:
         rows = self.rows.resolve(context) if isinstance(self.rows, XComArg) else self.rows

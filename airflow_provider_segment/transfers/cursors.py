@@ -98,7 +98,7 @@ class Session:
         :param parameters: for the driver; passed only where there are any, so that ``LIKE 'x%'`` works without.
         """
         self._ran = (sql, parameters) if parameters else (sql,)
-        self.cursor.execute(*self._ran)
+        self._run()
 
     def fetch_first(self, size: int) -> Sequence[Any]:
         """Return the first rows; where the server refuses so many at once, the query runs again for fewer.
@@ -115,7 +115,7 @@ class Session:
         self._max_fetch = REDSHIFT_FETCH
         self._connection.rollback()
         self._open()
-        self.cursor.execute(*self._ran)
+        self._run()
         return self.fetch(size)
 
     def fetch(self, size: int) -> Sequence[Any]:
@@ -156,11 +156,16 @@ class Session:
         """End what outlives the connection: DuckDB's cursor, and SQLite's, which keeps the file locked."""
         if self._driver in ("duckdb", "sqlite3"):
             self.cursor.close()  # that of MySQL would read the rest of its rows first
+        elif self._driver == "pymysql" and (result := getattr(self.cursor, "_result", None)) is not None:
+            result.unbuffered_active = False  # or it tries to read that rest when it is freed, and complains
 
     def _open(self) -> None:
         self._begin()
         self.cursor, self.kind = self._open_cursor()
-        self._fetchmany = driver_values.fetching(self._connection, self.cursor)
+
+    def _run(self) -> None:
+        self.cursor.execute(*self._ran)
+        self._fetchmany = driver_values.fetching(self._connection, self.cursor)  # by the columns, which are known now
 
     def _begin(self) -> None:
         """Begin a transaction which keeps nothing before our commit, and which may wait for Segment."""

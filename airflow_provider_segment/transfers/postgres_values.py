@@ -57,7 +57,10 @@ def converters(connection: Any, cursor: Any) -> Mapping[int, Read]:
     :param connection: ours, in the transaction of the query.
     :param cursor: of the query.
     """
-    driver = _Psycopg(connection, cursor) if hasattr(cursor, "adapters") else _Psycopg2(connection, cursor)
+    try:
+        driver = _Psycopg(connection, cursor) if hasattr(cursor, "adapters") else _Psycopg2(connection, cursor)
+    except (AttributeError, ImportError):
+        return {}  # what only looks like a driver's connection, such as another's proxy, keeps its values
     columns = {place: column[1] for place, column in enumerate(cursor.description or ())}
     unknown = {oid for oid in columns.values() if not driver.knows(oid)}
     if not unknown or driver.server_version < OLDEST_SERVER:

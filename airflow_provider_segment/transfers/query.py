@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TypeVar
 
 from airflow_provider_segment.compat import send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError, SourceError
@@ -16,6 +16,8 @@ from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Ask
 from airflow_provider_segment.transfers.described_values import DescribedValues
 from airflow_provider_segment.transfers.sql_hook import sql_hook
 from airflow_provider_segment.transfers.statements import check_one, check_streamed
+
+_Closable = TypeVar("_Closable", bound=Any)
 
 
 @contextmanager
@@ -43,10 +45,10 @@ def open_query(
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
     with ExitStack() as stack:
-        connection = stack.enter_context(closing(calmly(hook.get_conn, "connecting")))
+        connection = stack.enter_context(_closed_at_the_end(calmly(hook.get_conn, "connecting")))
         driver_values.prepare(connection)
         values = calmly(lambda: DescribedValues(connection), "connecting")
-        session = stack.enter_context(closing(Session(hook, connection, sql, streaming=streaming)))
+        session = stack.enter_context(_closed_at_the_end(Session(hook, connection, sql, streaming=streaming)))
         if session.is_server_side:
             check_streamed(sql, PLAIN_SWITCH)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
@@ -66,6 +68,16 @@ def open_query(
         reading = _Reading(session, fetch_size, total)
         rows = calmly(lambda: values.pages(session.cursor, reading.pages(first)), "reading the types of the columns")
         yield Pages(columns, rows, f"{conn_id} ({hook.conn_type}, {session.kind})", total, reading.commit)
+
+
+@contextmanager
+def _closed_at_the_end(lent: _Closable) -> Iterator[_Closable]:
+    """Lend what is to be closed; a session that is gone by then says so, and that is no failure of the run."""
+    try:
+        yield lent
+    finally:
+        with suppress(Exception):
+            lent.close()
 
 
 class _Reading:

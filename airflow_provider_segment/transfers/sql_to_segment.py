@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class SqlToSegmentOperator(KeepsText, BaseOperator):
     """Send the rows of a query to Segment as identify, track, group ... calls, and count what became of each.
 
-    :param sql: one statement that returns rows, or the name of a ``.sql`` file (templated).
+    :param sql: one statement that returns rows, or the name of a ``.sql`` file (templated). What it changes in the
+        database is committed when Segment has acknowledged the last call, and never before (docs/databases.md).
     :param sql_conn_id: any Airflow connection with an SQL hook (templated).
     :param calls: one call or a list, from ``airflow_provider_segment.calls``, or the same as plain dicts; each row
         makes each call whose ``when`` holds (templated: Jinja in a Constant, a column's name ...). Where the DAG
@@ -42,13 +44,15 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         without one the whole row tells rows apart, and rows that repeat exactly are calls of their own. The same among
         mapped tasks: with a key it does not matter which of them reads a row; without one the map index is in the
         message ids. "changes" needs a key.
-    :param state_conn_id: with "changes": a connection to PostgreSQL, MySQL/MariaDB or SQLite where it is remembered
-        what Segment last accepted ...
+    :param state_conn_id: a connection to PostgreSQL, MySQL/MariaDB or SQLite where it is remembered what Segment last
+        accepted ...
     :param state_schema: ... in this schema of it ...
-    :param state_path: ... or a SQLite file on a local disk; one of the two is needed (templated).
-    :param first_run: with "changes", for each call when it is first seen: "send" (default), or "baseline", which
-        remembers the rows and sends nothing.
-    :param max_deleted: with "changes": the share of the known keys that one run may delete; default 0.5.
+    :param state_path: ... or a SQLite file on a local disk (templated). "changes" needs one of the two; with "all" a
+        retry skips what an earlier try of the run had accepted, which on 3.3 it does without (docs/delivery.md).
+    :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
+        the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
+    :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
+        and of those known when a run last ended whole; default 0.5.
     :param nulls: nulls in traits and properties: "send" (default) or "omit"; nulls elsewhere are left out.
     :param timezone: the zone of timestamps that carry none, such as "UTC"; without it the first such stops the task.
     :param max_rejected: how many calls may be invalid or rejected before the task fails: a count, or below 1 a share
@@ -163,28 +167,34 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
 
         :param context: of the task.
         """
+        from airflow_provider_segment.hooks import sigterm
         from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
-        from airflow_provider_segment.hooks.task import in_airflows_terms, own_name
+        from airflow_provider_segment.hooks.task import current, in_airflows_terms, leaves_report, own_name
         from airflow_provider_segment.transfers.query import open_query
         from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
 
-        with in_airflows_terms():
+        here, hook = current(context), SegmentHook(self.segment_conn_id)
+        self._hook = hook
+        with in_airflows_terms(), leaves_report(here, lambda: hook.report):
             is_dry = yes_or_no("validate_only", self.validate_only)
-            hook = self._hook = SegmentHook(self.segment_conn_id)
             hook.get_conn()  # a bad connection fails before the query runs
             hook.push_debugger_url(context)
+            sigterm.watch(here)
             if self.options.sync_mode == "changes":
                 warn_of_deleted(self, context)
             elif not is_dry:
                 warn_if_repeated(self, context)
-            with open_query(
+            query = open_query(
                 self.sql_conn_id,
                 self.sql,
                 self.parameters,
                 hook_params=self.sql_hook_params,
                 fetch_size=self.fetch_size,
-            ) as rows:
+            )
+            with ExitStack() as stack:
+                with sigterm.waits():
+                    rows = stack.enter_context(query)
                 sync_id = self.sync_id or own_name(self, context, self.options.sync_mode)
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
                 options = asdict(self.options) | rendered | {"validate_only": is_dry}

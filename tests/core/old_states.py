@@ -74,11 +74,13 @@ def sync_of(keys: Sequence[Any]) -> Sync:
     return Sync([f"k{n}" for n in range(len(values[0]))], [(*value, *VALUES) for value in values])
 
 
-def send(path: Path, name: str, it: Sync, segment: SegmentServer, calls: Sequence[Call] = CALLS) -> Report:
+def send(
+    path: Path, name: str, it: Sync, segment: SegmentServer, calls: Sequence[Call] = CALLS, max_deleted: float = 1
+) -> Report:
     """Run a sync."""
     engine = sa.create_engine(sa.engine.URL.create("sqlite", database=str(path)))
     report = Report()
-    options = Options(it.key, sync_mode="changes", state_path=str(path), timezone="UTC", max_deleted=1)
+    options = Options(it.key, sync_mode="changes", state_path=str(path), timezone="UTC", max_deleted=max_deleted)
     with closing(State(engine, name, "a source", RUN)) as state, delivery_to(segment) as delivery:
         plan = Plan(calls, Namespace("unused"), options, state=state)
         sync(Pages(it.columns, [it.rows], "tests"), plan, delivery, report)

@@ -14,6 +14,7 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.pages import Pages
 from airflow_provider_segment.core.pipeline import Plan, sync
 from airflow_provider_segment.core.report import Report
+from airflow_provider_segment.core.resume import Resume
 from airflow_provider_segment.core.retries import RetryPolicy, Success
 from airflow_provider_segment.core.transport import Transport
 from airflow_provider_segment.testing import SegmentServer
@@ -60,11 +61,13 @@ def run(
     namespace: Namespace | None = None,
     delivery: Delivery | None = None,
     report: Report | None = None,
+    resume: Resume | None = None,
     **options: Any,
 ) -> Report:
     """Send pages of rows as calls, and return the report; errors are raised as they are."""
     report = report or Report()
-    plan = Plan(None if calls is None else as_calls(calls), namespace or Namespace("sync", "run"), Options(**options))
+    named = namespace or Namespace("sync", "run")
+    plan = Plan(None if calls is None else as_calls(calls), named, Options(**options), resume=resume)
     with delivery or delivery_to(server) as way:
         sync(Pages(columns, pages, "tests"), plan, way, report)
     return report

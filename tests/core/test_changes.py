@@ -58,6 +58,7 @@ from airflow_provider_segment.testing import SegmentServer
 ALL = ["added", "updated", "deleted"]
 USERS = Identify("id", traits=["x"])
 GONE = Track(Constant("Gone"), "id", on_change="deleted")
+NEVER = Identify("id", when={"x": "no such value"})
 CAME = Track(Constant("Came"), "id", properties=["x"])
 EVERYTHING = Identify("id", anonymous_id="x", on_change=ALL)
 # The database takes doubts, and what no call is made of, but not what was accepted.
@@ -286,6 +287,16 @@ def test_a_b_a_has_three_ids(table: Table, segment: SegmentServer) -> None:
     assert traits(segment) == ["A", "B", "A"]
     assert len(set(ids(segment))) == 3
     assert segment.duplicates == []
+
+
+def test_what_no_row_makes_is_a_warning_but_for_deletions(table: Table) -> None:
+    """A call that no row fits is warned of in each run; one that only keys that are gone make is none of the rows'."""
+    left_out = {"identify: made_by_no_row": 2, "rows: made_no_call": 2}
+    rows = [(1, "A"), (2, "B")]
+    assert table.send(rows, [NEVER, GONE]).warnings == left_out
+    assert table.send(rows, [NEVER, GONE]).warnings == left_out
+    assert table.send(rows, [USERS, GONE]).warnings == {}
+    assert table.send([(1, "A")], [USERS, GONE]).warnings == {}
 
 
 @pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES)

@@ -397,7 +397,7 @@ def test_a_content_that_an_older_version_wrote_later_is_compared_as_it_is(table:
 
 def stamped(run: int, count: int = 300) -> list[tuple[Any, ...]]:
     """Rows with a column that is another in each run."""
-    return [(n, f"user {n}", run) for n in range(count)]
+    return [(n, f"user {n}", run) for n in range(1, count + 1)]
 
 
 WIDE = Identify("id", traits={"name": "name", "meta.loaded_at": "loaded_at"})
@@ -444,8 +444,8 @@ FEW: dict[str, tuple[int, int, bool]] = {
 def test_nearly_all_is_nine_of_ten_of_a_hundred(table: Table, count: int, updated: int, warns: bool) -> None:
     """Fewer updates, or fewer rows, are no reason to warn; nor are rows that are new."""
     send_wide(table, stamped(0, count))
-    rows = [(n, name, int(n < updated)) for n, name, _ in stamped(0, count)] + [
-        (n + 1000, "new", 1) for n in range(500)
+    rows = [(n, name, int(n <= updated)) for n, name, _ in stamped(0, count)] + [
+        (n + 1000, "new", 1) for n in range(1, 501)
     ]
     report = send_wide(table, rows)
     assert report.updated == updated

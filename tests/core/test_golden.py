@@ -247,6 +247,7 @@ DIFFERENCES: dict[str, tuple[str | dict[str, Any], str]] = {
         [f"coerce/user_id/{kind}" for kind in ("small", "true", "false", "array_one")], ("id_not_string", NOT_AN_ID)
     ),
     "sendPage/whitespace_user": ("id_not_string", NOT_AN_ID),
+    "coerce/user_id/string_null": ("id_is_placeholder", "The word null is no user; theirs makes one of it."),
     "track/event_whitespace": ("event_not_string", "An event whose name is blank is refused; theirs sends it."),
     "traits/custom_object": ({"traits.missing": None}, NULL),
     "traits/deep_nested_output": ({"traits.profile.name.x": None, "traits.profile.empty.y": None}, NULL),

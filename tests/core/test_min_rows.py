@@ -122,7 +122,7 @@ def changes(segment: SegmentServer, folder: Path, rows: int) -> None:
     """Send only what changed, with all deletions allowed and eight rows expected."""
     options = Options(sync_mode="changes", key="id", state_path="unused", max_deleted=1, min_rows=8)
     engine = sa.create_engine(f"sqlite:///{folder / 'state.db'}")
-    with closing(State(engine, "sync", "key", Holder(run_id="a run"))) as state, delivery_to(segment) as way:
+    with closing(State(engine, "sync", "key", Holder(run_id="run"))) as state, delivery_to(segment) as way:
         sync(
             Pages(["id"], pages(rows), "tests"),
             Plan([USERS, LEFT], Namespace("unused"), options, state=state),

@@ -494,6 +494,53 @@ def test_wide_messages_are_a_warning(segment: SegmentServer) -> None:
     assert "warnings" not in run(segment, ["id", "x"], [[("a", 1)]], ANY).as_dict()
 
 
+# Rows that make no call, and calls that no row makes
+
+KINDS = [Identify("id", when={"type": "identify"}), Track(Constant("E"), user_id="id", when={"type": ["track", "buy"]})]
+
+
+def test_sqls_padding_does_not_count_in_when(segment: SegmentServer) -> None:
+    """A value of a CHAR(10) column fits the same without its blanks, and a padded value in `when` fits one without."""
+    rows = [("a", "identify  "), ("b", "identify"), ("c", "track     "), ("d", "buy"), ("e", " buy"), ("f", "Buy")]
+    report = run(segment, ["id", "type"], [rows], KINDS)
+    assert sorted((m["type"], m["userId"]) for m in segment.messages) == [
+        *(("identify", "a"), ("identify", "b"), ("track", "c"), ("track", "d"))
+    ]
+    assert report.warnings == {"rows: made_no_call": 2}
+    padded = run(segment, ["id", "type"], [rows], Identify("id", when={"type": "identify    "}))
+    assert padded.accepted == 2
+
+
+def test_when_with_several_columns_knows_padding_too(segment: SegmentServer) -> None:
+    """Each column of a `when` is compared alike; what is no text is compared as it is."""
+    call = Identify("id", when={"type": "identify", "ok": [True, None]})
+    rows = [("a", "identify  ", True), ("b", "identify", None), ("c", "identify", False), ("d", "track", True)]
+    assert run(segment, ["id", "type", "ok"], [rows], call).accepted == 2
+
+
+def test_a_call_that_no_row_makes_is_a_warning(segment: SegmentServer) -> None:
+    """Where rows come and none fits a call's `when`, the report says so for that call, with the number of rows."""
+    report = run(segment, ["id", "type"], [[("a", "identify")], [("b", "identify")]], KINDS)
+    assert report.warnings == {"track:E: made_by_no_row": 2}
+    assert "its `when` fits none of them" in report.warned["track:E: made_by_no_row"]
+
+
+def test_rows_that_make_no_call_are_counted(segment: SegmentServer) -> None:
+    """Rows that fit the `when` of no call are counted, over all pages, also where no call is made at all."""
+    report = run(segment, ["id", "type"], [[("a", "x"), ("b", "identify")], [("c", "y"), ("d", "track")]], KINDS)
+    assert report.warnings == {"rows: made_no_call": 2}
+    report = run(segment, ["id", "type"], [[("a", "x")] * 3], KINDS[:1])
+    assert (report.calls, report.warnings) == (0, {"identify: made_by_no_row": 3, "rows: made_no_call": 3})
+
+
+def test_no_warning_where_each_row_makes_a_call(segment: SegmentServer) -> None:
+    """A call without `when` is made by each row, and no rows make no warning."""
+    assert run(segment, ["id", "type"], [[("a", "x")]], [Identify("id", label="all"), KINDS[1]]).warnings == {
+        "track:E: made_by_no_row": 1
+    }
+    assert run(segment, ["id", "type"], [], KINDS).warnings == {}
+
+
 # The report
 
 

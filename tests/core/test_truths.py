@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from naming import shown
 
 from airflow_provider_segment.calls import AllColumns, Bool, Identify, Page, as_calls
 from airflow_provider_segment.core.batching import encoder
@@ -28,7 +29,7 @@ def trait(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("value", "truth"), [(v, t) for t, vs in ((True, TRUE), (False, FALSE), (None, NOTHING)) for v in vs], ids=repr
+    ("value", "truth"), [(v, t) for t, vs in ((True, TRUE), (False, FALSE), (None, NOTHING)) for v in vs], ids=shown
 )
 def test_column_becomes_a_truth_value(value: Any, truth: bool | None) -> None:
     """Numbers, letters and words for true and false become these, whatever their type, case and padding."""
@@ -41,7 +42,7 @@ def test_numpys_numbers_are_truth_values_too() -> None:
     assert [trait(v) for v in (np.int8(1), np.bool_(False), np.float64(0))] == [True, False, False]
 
 
-@pytest.mark.parametrize("value", NEITHER, ids=repr)
+@pytest.mark.parametrize("value", NEITHER, ids=shown)
 def test_what_is_neither_is_refused(value: Any) -> None:
     """Anything else is no truth value, and nobody guesses."""
     with pytest.raises(Refused) as caught:

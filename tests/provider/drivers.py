@@ -31,7 +31,7 @@ class MadeUpConnection:
         ]
         self.rows = list(rows)
         self.done: list[str] = []
-        self.asked = 0  # rows, by the last fetchmany()
+        self.fetched = 0  # rows asked for, by the last fetchmany()
         self._on = on or {}
         self._cursor = MadeUpCursor(self, module)
 
@@ -79,7 +79,7 @@ class MadeUpCursor:
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
         """Return the next rows."""
-        self.connection.asked = size or self.arraysize
+        self.connection.fetched = size or self.arraysize
         self.connection.happens("fetchmany")
         rows = self.connection.rows
         page, self.connection.rows = rows[: size or self.arraysize], rows[size or self.arraysize :]

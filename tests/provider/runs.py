@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import importlib.util
 import inspect
 import itertools
 import json
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout
 
 NO_WAIT = dt.timedelta(0)
+# Airflow 3.3 and later keep what a task's tries remember.
+HAS_STORE = importlib.util.find_spec("airflow.models.task_state_store") is not None
 _numbers = itertools.count(1)
 
 
@@ -71,6 +75,39 @@ def run(dag: DAG, at: dt.datetime | None = None) -> Run:
     # Airflow 2, which deletes the run that it starts again, and for that must know the table of users.
     importlib.import_module("airflow.providers.fab.auth_manager.models")
     return Run(dag.test(execution_date=at))
+
+
+def again(dag: DAG, run_id: str, task_id: str) -> Run:
+    """Run the next try of a task in the same run, as a retry does, and "Clear task"; its error is not raised.
+
+    :param dag: that was run.
+    :param run_id: of its run.
+    :param task_id: of the task.
+    """
+    instances = importlib.import_module("airflow.models.taskinstance").TaskInstance
+    sessions = importlib.import_module("airflow.utils.session")
+    with sessions.create_session() as session:
+        instance = session.query(instances).filter_by(dag_id=dag.dag_id, run_id=run_id, task_id=task_id).one()
+        if hasattr(instance, "prepare_db_for_next_try"):  # Airflow 3, where each try has an id
+            instance.prepare_db_for_next_try(session)
+        instance.try_number += 1
+        instance.state = "scheduled"
+        session.commit()
+        with suppress(Exception, AirflowTaskTimeout):
+            if HAS_STORE:
+                run_task = importlib.import_module("airflow.sdk.definitions.dag")._run_task
+                run_task(ti=instance, task=dag.task_dict[task_id])
+            else:
+                importlib.import_module("airflow.providers.fab.auth_manager.models")  # as above
+                instance.task = dag.task_dict[task_id]
+                importlib.import_module("airflow.models.dag")._run_task(ti=instance, session=session)
+    return Run(SimpleNamespace(dag_id=dag.dag_id, run_id=run_id, state="done"))
+
+
+def run_ids(dag_id: str) -> list[str]:
+    """Return the runs of a DAG."""
+    with closing(sqlite3.connect(Path(os.environ["AIRFLOW_HOME"]) / "airflow.db")) as database:
+        return [run_id for (run_id,) in database.execute("SELECT run_id FROM dag_run WHERE dag_id = ?", (dag_id,))]
 
 
 def run_without_a_date(dag: DAG) -> Run:

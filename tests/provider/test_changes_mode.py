@@ -113,12 +113,12 @@ def make_old(where: dict[str, str]) -> None:
     """Take out of a state's tables what those of the first version did not have."""
     engine = sa.create_engine(url_of(where), poolclass=sa.pool.NullPool)
     quote = engine.dialect.identifier_preparer.format_table
-    state, sample = (
-        quote(sa.table(name, schema=where.get("state_schema"))) for name in ("segment_state", "segment_sample")
-    )
+    names = ("segment_state", "segment_sample", "segment_run", "segment_known")
+    state, *younger = (quote(sa.table(name, schema=where.get("state_schema"))) for name in names)
     with engine.begin() as connection:
         connection.execute(sa.text(f"ALTER TABLE {state} DROP COLUMN meaning"))
-        connection.execute(sa.text(f"DROP TABLE {sample}"))
+        for table in younger:
+            connection.execute(sa.text(f"DROP TABLE {table}"))
 
 
 def plan(added: int = 0, updated: int = 0, deleted: int = 0) -> dict[str, int]:
@@ -322,7 +322,7 @@ AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
     "no state": ({"state_path": None}, "state_path, state_conn_id: sync_mode='changes' needs one of the two"),
     "two states": ({"state_conn_id": "c"}, "state_path, state_conn_id: sync_mode='changes' needs one of the two"),
     "a file's schema": ({"state_schema": "s"}, "state_schema: is for state_conn_id; a SQLite file has no schemas"),
-    "first_run": ({"first_run": "skip"}, "first_run: expected one of send, baseline; found 'skip'"),
+    "first_run": ({"first_run": "skip"}, "first_run: expected one of send, baseline, fail; found 'skip'"),
     **{
         f"max_deleted {value!r}": (
             {"max_deleted": value},
@@ -330,7 +330,6 @@ AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
         )
         for value in (-0.1, 1.1, 5, "10%", True, None, float("nan"))
     },
-    "a state for all": ({"sync_mode": "all", "calls": USERS}, "state_path: is for sync_mode='changes'"),
     "an unknown kind": (
         {"calls": {"call": "identify", "user_id": "id", "on_change": ["removed"]}},
         "Identify(on_change=...): expected a list of added, updated, deleted; found ['removed']",

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task
 from runs import NO_WAIT, RunDag, new_dag
+from warehouses import SqliteWarehouse
 
+from airflow_provider_segment.calls import Identify
+from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.notifications.segment import SegmentNotifier
 from airflow_provider_segment.testing import SegmentServer
+from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
 
 def notifier(**changed: Any) -> SegmentNotifier:
@@ -41,8 +45,57 @@ def test_task_that_failed(segment: SegmentServer, run_dag: RunDag) -> None:
     run = run_dag(dag)
     assert run.task("extract") == ("failed", 2)
     facts = {"dag_id": dag.dag_id, "task_id": "extract", "run_id": run.run_id, "try_number": 2, "state": "failed"}
-    assert told(segment) == [("Task Failed", facts)]
+    ((event, properties),) = told(segment)
+    assert event == "Task Failed"
+    assert properties.pop("log_url").startswith("http")
+    assert properties == facts | {"error_class": "RuntimeError"}  # its text may be about a row
     assert segment.messages[0]["userId"] == "airflow"
+
+
+def test_why_a_sync_failed(segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag) -> None:
+    """The failure of a sync is told with its class, its text and its counts, and with no value of a row."""
+    warehouse.run(
+        "CREATE TABLE users (id, email); INSERT INTO users VALUES ('u1', 'a@x.y'), (NULL, 'secret@example.com')"
+    )
+    with new_dag() as dag:
+        SqlToSegmentOperator(
+            task_id="sync",
+            sql="SELECT * FROM users",
+            sql_conn_id="warehouse",
+            calls=Identify(user_id="id", traits=["email"]),
+            on_failure_callback=notifier(),
+        )
+    run = run_dag(dag)
+    (why,) = [message["properties"] for message in segment.messages if message["type"] == "track"]
+    assert why["error_class"] == "RejectedError"
+    assert "1 of 2 calls were refused, and max_rejected allows 0" in why["error_message"]
+    assert "row 2, identify" in why["error_message"]
+    assert why["report"] == run.xcom("sync", "report")
+    assert (why["report"]["accepted"], why["report"]["invalid"]) == (1, 1)
+    assert dag.dag_id in why["log_url"]
+    assert "secret@example.com" not in json.dumps(why)
+
+
+def test_why_another_error_ended_a_sync(segment: SegmentServer, run_dag: RunDag) -> None:
+    """What others raise is told by its class, since its text may hold a value; the counts are there all the same."""
+
+    @task(on_failure_callback=notifier())
+    def work() -> None:
+        def rows() -> Any:
+            for number in range(10_000):
+                yield {"id": f"u{number}"}
+            raise ValueError("secret@example.com is no address")
+
+        SegmentHook().sync(rows(), Identify(user_id="id"))
+
+    with new_dag() as dag:
+        work()
+    run = run_dag(dag)
+    (why,) = [message["properties"] for message in segment.messages if message["type"] == "track"]
+    assert why["error_class"] == "ValueError"
+    assert "error_message" not in why
+    assert why["report"] == run.xcom("work", "report")
+    assert why["report"]["rows"] == 10_000
 
 
 def test_task_that_succeeded(segment: SegmentServer, run_dag: RunDag) -> None:
@@ -55,6 +108,7 @@ def test_task_that_succeeded(segment: SegmentServer, run_dag: RunDag) -> None:
     with new_dag(default_args={"on_success_callback": notifier(event="Done")}) as dag:
         work.expand(number=[7, 8])
     run_dag(dag)
+    assert not any("error_class" in facts for _, facts in told(segment))
     assert sorted((event, facts["state"], facts["map_index"]) for event, facts in told(segment)) == [
         ("Done", "success", 0),
         ("Done", "success", 1),

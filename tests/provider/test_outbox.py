@@ -302,6 +302,17 @@ class TestFailingCommit:
             operator(source).execute({})
         assert "ada@example.com" not in str(caught.value)
 
+    def test_then_a_failing_close(self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection that cannot even be closed any more fails no run, and hides no error."""
+        on = {"commit": dies, "close": dies}
+        made_up = hand_out(MadeUpConnection(SNOWFLAKE, ["id"], [("u1",)], on), monkeypatch)
+        source = {"sql_conn_id": made_up, "sql": "SELECT id FROM users"}
+        assert operator(source).execute({})["accepted"] == 1
+        hand_out(MadeUpConnection(SNOWFLAKE, ["id"], [("u1",)], on), monkeypatch)
+        segment.respond_with([401])
+        with pytest.raises(Exception, match="refuses the write key"):
+            operator(source).execute({})
+
     @pytest.mark.parametrize("streaming", [True, False])
     def test_in_postgres(self, segment: SegmentServer, postgres: PostgresWarehouse, streaming: bool) -> None:
         """PostgreSQL is asked whether the query changed anything: a SELECT may have called a function that does."""
@@ -312,6 +323,18 @@ class TestFailingCommit:
         outbox.source["sql"] = "SELECT id FROM outbox"
         report = after_the_last_row(outbox, segment, postgres.kill_readers)
         assert report["warnings"] == {"sql: commit_failed": 1}
+
+    def test_then_the_next_try(self, segment: SegmentServer, postgres: PostgresWarehouse, run_dag: RunDag) -> None:
+        """The rows come again, and are marked; none of them is at Segment twice."""
+        outbox = on_postgres(postgres, "SELECT * FROM take_outbox()")
+        killed: list[int] = []
+        segment.respond_with(lambda _: None if killed else killed.append(postgres.kill_readers()))
+        with new_dag() as dag:
+            operator(outbox.source, retries=1, retry_delay=NO_WAIT)
+        run = run_dag(dag)
+        assert (run.task("sync"), killed) == (("success", 2), [1])
+        assert outbox.count() == ROWS
+        assert len(segment.messages) == len({message["userId"] for message in segment.messages}) == ROWS
 
     @pytest.mark.parametrize("streaming", [True, False])
     def test_in_mariadb(self, segment: SegmentServer, mariadb: MariadbWarehouse, streaming: bool) -> None:

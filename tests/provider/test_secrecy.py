@@ -485,6 +485,7 @@ BAD_SETTINGS: dict[str, dict[str, Any]] = {
     "the key in the host's user": {"host": f"http://{KEY}:@127.0.0.1:1"},
     "the key in the region": {"extra": {"region": KEY}},
     "the key in allow_http": {"extra": {"allow_http": KEY}},
+    "the key in accept_any_2xx": {"host": "https://x.example.com", "extra": {"accept_any_2xx": KEY}},
     "the key in events_per_second": {"extra": {"events_per_second": KEY}},
     "the key in the time-out": {"extra": {"timeout": KEY}},
     "the key in the deadline": {"extra": {"deadline": KEY}},

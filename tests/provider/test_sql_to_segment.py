@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runs import NO_WAIT, RunDag, new_dag
+from runs import HAS_STORE, NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.calls import AllColumns, Constant, Group, Identify, Track
 from airflow_provider_segment.hooks import segment as hook_module
@@ -136,7 +136,6 @@ class TestSettings:
         assert run.task("column") == ("failed", 1)
         assert run.task("query") == ("failed", 1)
         assert run.task("database") == ("failed", 3)
-        assert run.xcom("column", "report") is None
         assert segment.requests == []
 
 
@@ -415,7 +414,10 @@ class TestRetry:
     def test_source_fails_and_rows_come_in_another_order(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag
     ) -> None:
-        """A try that read the rows in another order, and failed halfway, leaves no second event behind."""
+        """A try that read the rows in another order, and failed halfway, leaves no second event behind.
+
+        On Airflow 3.3, which keeps what tries remember, not even on the way.
+        """
         fill(warehouse, 12_000)
         warehouse.run("INSERT INTO users SELECT * FROM users WHERE id < '0500'")  # rows that repeat exactly
         broken = "abs(-9223372036854775807 - (row = 9000))"  # SQLite's integer overflow: fails at that row
@@ -434,10 +436,12 @@ class TestRetry:
         expected = undisturbed(run_dag, segment, dag.dag_id)
         run = run_dag(dag, AT)
         assert run.task("sync") == ("success", 2)
-        assert run.xcom("sync")["accepted"] == 12_500
+        report = run.xcom("sync")
+        assert report["accepted"] + report["unchanged"] == 12_500
         assert {message["messageId"] for message in segment.messages} == expected
         assert len(segment.messages) == len(expected) == 12_500
-        assert len(segment.duplicates) > 2_000
+        assert (report["unchanged"] if HAS_STORE else len(segment.duplicates)) > 2_000
+        assert not (segment.duplicates if HAS_STORE else report["unchanged"])
 
     def test_killed(self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, tmp_path: Path) -> None:
         """A worker that is killed halfway and a second try in another order leave exactly the events of a quiet run."""
@@ -772,7 +776,7 @@ class TestPostgres:
         assert run.task("sync") == ("success", 2)
         assert {message["messageId"] for message in segment.messages} == expected
         assert len(segment.messages) == len(expected) == 12_000
-        assert len(segment.duplicates) > 2_000
+        assert (run.xcom("sync")["unchanged"] if HAS_STORE else len(segment.duplicates)) > 2_000
 
 
 def operator(**changed: Any) -> SqlToSegmentOperator:
