@@ -349,13 +349,15 @@ def test_a_value_that_a_driver_cannot_be_told_of(
     odd = "CASE n WHEN 5 THEN INTERVAL 178000000 YEAR ELSE INTERVAL 1 DAY END"
     sql = f"SELECT n AS id, {odd} AS i FROM range(1, 9) AS r(n)"  # noqa: S608  of the test
     text, is_retried = told(sql, "duck", fetch_size=3)
-    assert text.startswith(
-        "fetching the rows after 3: builtins.OverflowError; rows 4 to 6 may hold a value that the driver cannot turn "
+    assert text.startswith("fetching the rows after 3, for which it had waited")
+    assert (
+        ": builtins.OverflowError; rows 4 to 6 may hold a value that the driver cannot turn "
         "into Python, such as a date out of range: with validate_only=True and fetch_size=1 the error names its row"
-    )
+    ) in text
     assert is_retried
     text, _ = told(sql, "duck", fetch_size=1, validate_only=True)
-    assert text.startswith("fetching the rows after 4: builtins.OverflowError; rows 5 to 5 may hold")
+    assert text.startswith("fetching the rows after 4, for which it had waited")
+    assert ": builtins.OverflowError; rows 5 to 5 may hold" in text
 
 
 def duckdb_with_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

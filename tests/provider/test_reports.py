@@ -107,12 +107,20 @@ def test_fails_when_all_was_sent(
     assert (report["accepted"], report["invalid"]) == (len(segment.messages), 1) == (2_999, 1)
 
 
-def test_a_retry_that_succeeds(segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag) -> None:
+def test_a_retry_that_succeeds(
+    segment: SegmentServer,
+    warehouse: SqliteWarehouse,
+    run_dag: RunDag,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     """Beside what a later try returns stands no other truth."""
     fill(warehouse)
-    sql = "SELECT * FROM {% if ti.try_number == 1 %}nowhere{% else %}users{% endif %}"
+    out_of_reach = {"conn_type": "sqlite", "host": str(tmp_path / "nowhere" / "warehouse.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_OUT_OF_REACH", json.dumps(out_of_reach))
+    conn_id = "{% if ti.try_number == 1 %}out_of_reach{% else %}warehouse{% endif %}"
     with new_dag() as dag:
-        operator(sql=sql, retries=1, retry_delay=NO_WAIT)
+        operator(sql_conn_id=conn_id, retries=1, retry_delay=NO_WAIT)
     run = run_dag(dag)
     assert run.task("sync") == ("success", 2)
     assert run.xcom("sync")["accepted"] == 3_000

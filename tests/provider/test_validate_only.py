@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import task
 from runs import NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.calls import Constant, Identify, Track
+from airflow_provider_segment.core.holder import Holder
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.state import open_state
 from airflow_provider_segment.testing import SegmentServer
@@ -198,7 +199,7 @@ class TestPlan:
         changes = {"sync_mode": "changes", "key": "id", "state_path": path, "sync_id": "users"}
         operator(task_id="sync", calls=CALLS[0], **changes).execute({})
         where = {"conn_id": None, "schema": None, "path": path}
-        with open_state("users", None, "another run", **where) as state:
+        with open_state("users", None, Holder(run_id="another run"), **where) as state:
             report = operator(task_id="sync", calls=CALLS[0], validate_only=True, **changes).execute({})
             state.save([])
             state.seen([])  # still ours
