@@ -311,7 +311,7 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], dict[str, Any]], str, str]] = {
         "2 retries",
     ),
     "200 in other words, which quote the event": (
-        lambda stage: stage.answer((200, {}, EMAIL.encode()), None),
+        lambda stage: stage.answer((200, {}, EMAIL.encode())),
         "failed",
         "accept_any_2xx",
     ),
