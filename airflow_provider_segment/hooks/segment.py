@@ -333,7 +333,7 @@ class SegmentHook(BaseHook):
         if (state_conn_id is None) == (state_path is None):
             raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
         where = {"conn_id": state_conn_id, "schema": state_schema, "path": state_path}
-        return reset_state(sync_id, keys, **where)
+        return reset_state(sync_id, keys, **where, log=self.log)
 
     @task.in_airflows_terms()
     def push_debugger_url(self, context: Context) -> None:

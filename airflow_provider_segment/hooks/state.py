@@ -154,7 +154,13 @@ def _database(conn_id: str) -> sa.engine.Engine:
 
 
 def reset_state(
-    sync_id: str, keys: Sequence[Any] | None, *, conn_id: str | None, schema: str | None, path: str | None
+    sync_id: str,
+    keys: Sequence[Any] | None,
+    *,
+    conn_id: str | None,
+    schema: str | None,
+    path: str | None,
+    log: Any = LOG,
 ) -> int:
     """Forget what a sync knows, or make some keys due again; return the number of entries.
 
@@ -163,9 +169,10 @@ def reset_state(
     :param conn_id: as for open_state(); so are ``schema`` and ``path``.
     :param schema: of the connection.
     :param path: of a SQLite file.
+    :param log: is told who holds the state.
     """
     holder = Holder(run_id=f"reset of {sync_id}")
-    with open_state(sync_id, None, holder, conn_id=conn_id, schema=schema, path=path, mode="reset") as state:
+    with open_state(sync_id, None, holder, conn_id=conn_id, schema=schema, path=path, mode="reset", log=log) as state:
         if keys is None:
             return state.forget()
         rows = [key if isinstance(key, (list, tuple)) else [key] for key in keys]

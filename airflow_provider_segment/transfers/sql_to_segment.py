@@ -39,7 +39,8 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
     :param sync_mode: "all" (default) sends every row; "changes" sends, for each call and key, only what Segment has not
         accepted yet (docs/changes.md).
     :param sync_id: names the sync, its state and the namespace of its message ids; default ``<dag_id>.<task_id>``. To
-        send the rows of a run again on purpose, change it (templated).
+        send the rows of a run again on purpose, change it. With "changes" it belongs to one task of a DAG run
+        (templated).
     :param key: the column, or columns, that identify a row. With a key, rows with equal key and content are one call;
         without one the whole row tells rows apart, and rows that repeat exactly are calls of their own. The same among
         mapped tasks: with a key it does not matter which of them reads a row; without one the map index is in the
