@@ -66,9 +66,9 @@ class StateConnection:
                     self.log.info("The state's database answers again after %.1f s", time.monotonic() - began)
                 return done
             # Outside of the except, so that the database's text stands in no context of the error.
+            self.close()  # after a BEGIN that failed, a connection of SQLAlchemy 1.4 is of no use any more
             if not is_lost:
                 raise StateError(f"The state's database failed at {what}: {failure}")
-            self.close()
             if time.monotonic() - began + wait > patience:
                 tried = f"; no new connection to it was made for {patience:g} s" if patience and lost else ""
                 raise StateError(f"The state's database failed at {what}: {failure}{tried}")
