@@ -125,7 +125,7 @@ class Session:
         """
         size = min(size, self._max_fetch)
         if self._rest is None and hasattr(self.cursor, "fetchmany"):
-            with suppress(NotImplementedError):
+            with suppress(NotImplementedError):  # a driver may have the method and say so
                 return self._fetchmany(size) or ()
         if self._rest is None:
             # Not fetchone() where there is fetchall(): Elasticsearch's returned its first row for ever.
