@@ -117,7 +117,7 @@ class Refused(Exception):
         self.reason = reason
         self.field = field
 
-    def told(self, column: str | None = None) -> str:
+    def text(self, column: str | None = None) -> str:
         """Return the reason for the reader.
 
         :param column: where the value comes from, as far as one column can be named.

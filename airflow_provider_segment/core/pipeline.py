@@ -5,7 +5,7 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 1. read      a page of rows comes from the source            pages
 2. tell      what tells the row from the others              message_ids.Origins, keys
 3. map       each call makes its message from the row        route, mapping.CompiledCall, readers
-4. encode    the bytes that are measured and sent            route, batching.encoder
+4. encode    the bytes that are measured and sent            route, encoding.encoder
 5. compare   with sync_mode="changes": is it due at all?     changes, fingerprints, rekeying, state
 6. name      the id that a later try will repeat             route, message_ids.MessageIds
              and skip what an earlier try had acknowledged   resume
@@ -30,9 +30,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
-from airflow_provider_segment.core.batching import Batch, Batcher
-from airflow_provider_segment.core.columns import Columns
-from airflow_provider_segment.core.delivery import Delivery, Outcome
+from airflow_provider_segment.core.delivery.batching import Batch, Batcher
+from airflow_provider_segment.core.delivery.preview import Preview
+from airflow_provider_segment.core.delivery.rejects import NoRejects, Rejects, line_of
+from airflow_provider_segment.core.delivery.sender import Delivery, Outcome
 from airflow_provider_segment.core.errors import (
     CredentialsError,
     Refused,
@@ -42,30 +43,29 @@ from airflow_provider_segment.core.errors import (
     StateError,
     TooFewRowsError,
 )
-from airflow_provider_segment.core.mapping import CompiledCall, WrittenMessages
-from airflow_provider_segment.core.message_ids import Namespace, Origins
-from airflow_provider_segment.core.messages import Message
+from airflow_provider_segment.core.mapping.compiler import CompiledCall, WrittenMessages
+from airflow_provider_segment.core.mapping.message_ids import Namespace, RowKeys
+from airflow_provider_segment.core.mapping.messages import Message
+from airflow_provider_segment.core.mapping.readers import Row
+from airflow_provider_segment.core.mapping.route import Route
+from airflow_provider_segment.core.mapping.values import MissingTimezone
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages, read_ahead
-from airflow_provider_segment.core.preview import Preview
-from airflow_provider_segment.core.readers import Row
-from airflow_provider_segment.core.rejects import NoRejects, Rejects, line_of
 from airflow_provider_segment.core.report import Rejection, Report
-from airflow_provider_segment.core.route import Route
-from airflow_provider_segment.core.unreadable import unreadable_in
-from airflow_provider_segment.core.values import ZoneMissing
+from airflow_provider_segment.core.rows.columns import Columns
+from airflow_provider_segment.core.rows.pages import Pages, read_ahead
+from airflow_provider_segment.core.rows.unreadable import unreadable_in
 
 if TYPE_CHECKING:
-    from airflow_provider_segment.core.changes import Changes, Due, Mark
-    from airflow_provider_segment.core.resume import Resume
-    from airflow_provider_segment.core.state import State
+    from airflow_provider_segment.core.changes.comparison import Changes, DueCalls, InFlight
+    from airflow_provider_segment.core.changes.resume import Resume
+    from airflow_provider_segment.core.changes.state import State
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
 GRACE = 3.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class SyncJob:
     """What a run is to do.
 
     :param calls: each row makes each of them; None where the rows are messages already, of one column.
@@ -88,11 +88,11 @@ class Plan:
     on_warning: Callable[[str], None] = lambda _: None
 
 
-def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
+def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
     """Send the rows of a query as calls, and count what became of each.
 
     :param rows: with the names of their columns.
-    :param plan: what to do.
+    :param job: what to do.
     :param delivery: takes the batches; its limits say how large they may be.
     :param report: is filled; it is right whatever is raised.
     :raises ColumnError: if the calls and the columns do not fit together; nothing was sent.
@@ -101,7 +101,7 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
     :raises SegmentError: if the run could not go on; requests on their way were waited for,
         for a few seconds, and counted.
     """
-    run = _Run(rows.columns, plan, delivery, report)
+    run = _Run(rows.columns, job, delivery, report)
     try:
         run.send(rows)
     except BaseException as error:
@@ -111,42 +111,42 @@ def sync(rows: Pages, plan: Plan, delivery: Delivery, report: Report) -> None:
         run.settle(delivery.drain(GRACE if in_a_hurry else delivery.longest_request), failing=True)
         run.finish()
         if isinstance(error, SegmentError):
-            raise run.told(error) from None
+            raise run.with_report(error) from None
         raise
     run.finish()
     run.judge()
 
 
 class _Run:
-    def __init__(self, names: Sequence[str] | None, plan: Plan, delivery: Delivery, report: Report) -> None:
-        self._plan = plan
+    def __init__(self, names: Sequence[str] | None, job: SyncJob, delivery: Delivery, report: Report) -> None:
+        self._job = job
         self._delivery = delivery
         self._report = report
-        calls = None if plan.calls is None else [call for call in plan.calls if call.enabled]
-        options, key = plan.options, plan.options.key_columns
+        calls = None if job.calls is None else [call for call in job.calls if call.enabled]
+        options, key = job.options, job.options.key_columns
         # Without a row nothing tells the columns; what the calls name will do, since keys that are gone need no row.
         named = dict.fromkeys([*key, *(name for call in calls or () for name in named_columns(call))])
         columns = Columns(list(named) if names is None else names)
         self._columns = columns.names
         self._key = [columns.index(name, "key") for name in key]
-        self._origins = Origins(self._key)
+        self._row_keys = RowKeys(self._key)
         compiled = [CompiledCall(call, columns, options) for call in calls or ()]
         makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)] if calls is None else compiled
-        self._changes = _changes(plan, list(zip(calls or (), compiled, strict=True)), columns)
-        only_changes = plan.state is not None
-        self._routes = [Route(maker, plan.namespace, options, only_changes=only_changes) for maker in makers]
+        self._changes = _changes(job, list(zip(calls or (), compiled, strict=True)), columns)
+        only_changes = job.state is not None
+        self._routes = [Route(maker, job.namespace, options, only_changes=only_changes) for maker in makers]
         kinds = CHANGE_KINDS if only_changes else ("all",)
         report.planned = {maker.identity: dict.fromkeys(kinds, 0) for maker in makers}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         of_rows = [route for route in self._routes if route.is_of_rows]
         self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
         self._made_none = 0
-        self._rejects = plan.rejects
-        self._resume = plan.resume
+        self._rejects = job.rejects
+        self._resume = job.resume
         self._broken: SegmentError | None = None
-        self._has_key = bool(plan.options.key_columns)
+        self._has_key = bool(job.options.key_columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
-        self._preview = Preview(plan.options.preview_path)
+        self._preview = Preview(job.options.preview_path)
 
     def send(self, rows: Pages) -> None:
         for page in self._enough(rows):
@@ -154,7 +154,7 @@ class _Run:
             for batch in self._batches(page):
                 self._post(batch)
             self._warn_early()
-            self._plan.on_progress(self._report)
+            self._job.on_progress(self._report)
         for batch in self._batcher.rest():
             self._post(batch)
         self.settle(self._delivery.drain())
@@ -163,7 +163,7 @@ class _Run:
 
     def _enough(self, rows: Pages) -> Iterator[Sequence[Row]]:
         """Return the pages, once it is known that they have as many rows as are expected at least."""
-        least = self._plan.options.min_rows
+        least = self._job.options.min_rows
         found, pages = read_ahead(rows, least)
         if found < least:
             self._report.rows = found
@@ -183,7 +183,7 @@ class _Run:
         for identity, due in changes.deletions(self._refuse_change):
             self._report.calls += len(due.rows)
             self._plan_for(identity, due)
-            for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.marks):
+            for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight):
                 self._post(batch)
         for batch in self._batcher.rest():
             self._post(batch)
@@ -194,13 +194,13 @@ class _Run:
         """Turn a page of rows into events, call by call, and yield the batches that are full."""
         first = self._report.rows + 1
         self._report.rows += len(page)
-        origins = self._origins.of(page)
+        row_keys = self._row_keys.of(page)
         if self._changes is not None:
-            self._changes.read(origins, page)
-        for route, wanted in zip(self._routes, self._wanted(page, origins, first), strict=True):
-            places, events = self._events(route, wanted, page, origins, first)
+            self._changes.read(row_keys, page)
+        for route, wanted in zip(self._routes, self._wanted(page, row_keys, first), strict=True):
+            places, events = self._events(route, wanted, page, row_keys, first)
             rows: Sequence[int] = [first + place for place in places]
-            keys = _at(places, origins)
+            keys = _at(places, row_keys)
             if self._changes is None:
                 if self._resume is not None and self._resume.known:
                     left = self._resume.due(events)
@@ -213,30 +213,30 @@ class _Run:
                 due = self._changes.due(route.call.identity, rows, events, keys, _at(places, page), refuse)
                 self._report.unchanged += due.unchanged
                 self._plan_for(route.call.identity, due)
-                yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.marks)
+                yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.in_flight)
 
-    def _plan_for(self, identity: str, due: Due) -> None:
+    def _plan_for(self, identity: str, due: DueCalls) -> None:
         """Count what is to be sent, by the kind of the change."""
         planned = self._report.planned[identity]
-        for kind, number in Counter(mark.kind for mark in due.marks).items():
+        for kind, number in Counter(mark.kind for mark in due.in_flight).items():
             planned[kind] += number
 
     def _warn_early(self) -> None:
         """Say at once that nearly all is updated: the run may be long, and each call is billed."""
         for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
-            if identity not in self._told:
-                self._told.add(identity)
-                self._plan.on_warning(f"{identity}: so far {number:,} {reason}")
+            if identity not in self._warned:
+                self._warned.add(identity)
+                self._job.on_warning(f"{identity}: so far {number:,} {reason}")
 
-    def _wanted(self, page: Sequence[Row], origins: Sequence[bytes | None], first: int) -> list[Sequence[int]]:
+    def _wanted(self, page: Sequence[Row], row_keys: Sequence[bytes | None], first: int) -> list[Sequence[int]]:
         """Return for each call the places of the rows that make it, and count the rows that make none."""
-        wanted = [self._places(route, page, origins, first) for route in self._routes]
+        wanted = [self._places(route, page, row_keys, first) for route in self._routes]
         if self._may_make_none:
             of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
             self._made_none += len(page) - len(set().union(*of_rows))
         return wanted
 
-    def _places(self, route: Route, page: Sequence[Row], origins: Sequence[bytes | None], first: int) -> Sequence[int]:
+    def _places(self, route: Route, page: Sequence[Row], row_keys: Sequence[bytes | None], first: int) -> Sequence[int]:
         """Return the places of the rows that make a call; a row of which nobody can tell is refused."""
         with suppress(Refused):
             return route.places(page)
@@ -246,29 +246,29 @@ class _Run:
                 places += [place] if route.places([row]) else []
             except Refused as refused:
                 self._report.calls += 1
-                self._refuse(route.rejection(first + place, refused), origins[place], None)
+                self._refuse(route.rejection(first + place, refused), row_keys[place], None)
         return places
 
     def _events(
-        self, route: Route, places: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
+        self, route: Route, places: Sequence[int], page: Sequence[Row], row_keys: Sequence[bytes | None], first: int
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
 
         self._report.calls += len(places)
-        rows, keys = _at(places, page), _at(places, origins)
-        with suppress(Refused, ZoneMissing):
+        rows, keys = _at(places, page), _at(places, row_keys)
+        with suppress(Refused, MissingTimezone):
             return places, route.encoded(route.messages(rows, keys), keys)
-        return self._events_one_by_one(route, places, page, origins, first)
+        return self._events_one_by_one(route, places, page, row_keys, first)
 
     def _events_one_by_one(
-        self, route: Route, wanted: Sequence[int], page: Sequence[Row], origins: Sequence[bytes | None], first: int
+        self, route: Route, wanted: Sequence[int], page: Sequence[Row], row_keys: Sequence[bytes | None], first: int
     ) -> tuple[list[int], list[bytes]]:
         """Find the rows of a page that are refused, and return the messages of the others."""
         places: list[int] = []
         events: list[bytes] = []
         for place in wanted:
             made: Message | None = None
-            stop, key = None, _at([place], origins)
+            stop, key = None, _at([place], row_keys)
             try:
                 if key == [None] and (unreadable := unreadable_in(page[place], self._key, self._columns, "key")):
                     raise unreadable
@@ -276,8 +276,8 @@ class _Run:
                 events += route.encoded([made], key)
                 places.append(place)
             except Refused as refused:
-                self._refuse(route.rejection(first + place, refused), origins[place], made)
-            except ZoneMissing as error:
+                self._refuse(route.rejection(first + place, refused), row_keys[place], made)
+            except MissingTimezone as error:
                 stop = route.stopped_by(first + place, error)
             if stop is not None:  # raised here, so that the row's own names stand in no context of it
                 raise stop
@@ -285,13 +285,13 @@ class _Run:
 
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
-        if self._plan.options.validate_only:
+        if self._job.options.validate_only:
             if self._changes is not None:  # so that a later row of the same key is told as it would be
-                self._remember(self._changes, batch.marks, batch.marks)
+                self._remember(self._changes, batch.in_flight, batch.in_flight)
             return
         self.settle(self._delivery.make_room())
         if self._changes is not None:
-            self._changes.doubt(batch.marks)
+            self._changes.mark_in_doubt(batch.in_flight)
         self._delivery.submit(batch)
 
     def settle(self, outcomes: Iterable[Outcome], *, failing: bool = False) -> None:
@@ -326,12 +326,12 @@ class _Run:
             parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
             self._resume.accepted(chain.from_iterable(parts))
         if self._changes is not None:
-            accepted_marks = [mark for part in outcome.accepted for mark in batch.marks[part.start : part.stop]]
-            self._remember(self._changes, accepted_marks, batch.marks)
+            acknowledged = [mark for part in outcome.accepted for mark in batch.in_flight[part.start : part.stop]]
+            self._remember(self._changes, acknowledged, batch.in_flight)
 
     def _is_first(self) -> bool:
         """Tell whether nothing was accepted yet, as far as is known."""
-        state, resume = self._plan.state, self._resume
+        state, resume = self._job.state, self._resume
         if self._report.accepted or (resume is not None and resume.known):
             return False
         try:
@@ -339,7 +339,7 @@ class _Run:
         except StateError:
             return False
 
-    def _remember(self, changes: Changes, accepted: Sequence[Mark], marks: Sequence[Mark]) -> None:
+    def _remember(self, changes: Changes, accepted: Sequence[InFlight], in_flight: Sequence[InFlight]) -> None:
         """Save what was accepted, now that it is acknowledged, and count it by the kind of the change."""
         for mark in accepted:
             setattr(self._report, mark.kind, getattr(self._report, mark.kind) + 1)
@@ -347,19 +347,19 @@ class _Run:
             changes.accepted(accepted)
         except StateError as error:
             self._broken = self._broken or error  # the next run sends these again, under the same ids
-        changes.ended(marks)
+        changes.ended(in_flight)
 
     def _refuse_change(self, row: int, key: bytes, refused: Refused, *, identity: str) -> None:
         """Refuse a call that the state, not the mapping, found wrong."""
         if row == 0:
             self._report.calls += 1  # no row asked for it: its key is gone
-        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.told()), key, None)
+        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.text()), key, None)
 
     def _refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
         """Count a refused call, and write it down where the user asked for it."""
         self._report.refuse(rejection)
         named = (
-            dict(zip(self._plan.options.key_columns, orjson.loads(key), strict=True)) if key and self._has_key else None
+            dict(zip(self._job.options.key_columns, orjson.loads(key), strict=True)) if key and self._has_key else None
         )
         try:
             self._rejects.write(line_of(rejection, named, message))
@@ -371,16 +371,16 @@ class _Run:
 
     def judge(self) -> None:
         """Say so when too many calls were refused."""
-        report, allowed = self._report, self._plan.options.max_rejected
+        report, allowed = self._report, self._job.options.max_rejected
         refused = report.invalid + report.rejected
         if refused > (allowed * report.calls if allowed < 1 else allowed):
-            raise self.told(
+            raise self.with_report(
                 RejectedError(
                     f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}"
                 )
             )
 
-    def told(self, error: SegmentError) -> SegmentError:
+    def with_report(self, error: SegmentError) -> SegmentError:
         """Return an error with what had happened until then: the counts and the commonest reasons, never a value."""
         error.report = self._report
         error.args = (f"{error}. {self._report.summary()}{self._report.commonest()}",)
@@ -404,12 +404,12 @@ def _at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
     return values if len(places) == len(values) else [values[place] for place in places]
 
 
-def _changes(plan: Plan, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns) -> Changes | None:
-    if plan.state is None:
+def _changes(job: SyncJob, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns) -> Changes | None:
+    if job.state is None:
         return None
     # Imported here: they bring SQLAlchemy, which sync_mode="all" does without.
-    from airflow_provider_segment.core.changes import Changes
-    from airflow_provider_segment.core.state_dry import DryState
+    from airflow_provider_segment.core.changes.comparison import Changes
+    from airflow_provider_segment.core.changes.dry_state import DryState
 
-    state = DryState(plan.state) if plan.options.validate_only else plan.state
-    return Changes(calls, columns, plan.options, state)
+    state = DryState(job.state) if job.options.validate_only else job.state
+    return Changes(calls, columns, job.options, state)

@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_segment.calls import Call, as_calls, check_changes
-from airflow_provider_segment.core.delivery import Delivery
+from airflow_provider_segment.core.delivery.rejects import LocalRejects, NoRejects, Rejects, path_of_try
+from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
-from airflow_provider_segment.core.pipeline import Plan, sync
-from airflow_provider_segment.core.rejects import LocalRejects, NoRejects, Rejects, path_of_try
+from airflow_provider_segment.core.pipeline import SyncJob, sync
 from airflow_provider_segment.core.report import Report
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.hooks import sigterm
 from airflow_provider_segment.hooks.object_rejects import ObjectRejects
 from airflow_provider_segment.hooks.settings import Settings
-from airflow_provider_segment.hooks.task import Here
+from airflow_provider_segment.hooks.task import TaskRun
 
 
 def checked(calls: Any, options: Options) -> list[Call]:
@@ -36,36 +36,36 @@ def checked(calls: Any, options: Options) -> list[Call]:
     return found
 
 
-def open_rejects(path: str | None, here: Here) -> Rejects:
+def open_rejects(path: str | None, task_run: TaskRun) -> Rejects:
     """Return where refused calls are written: nowhere, a local file, or an object storage.
 
     :param path: as the user gave it.
-    :param here: each try and each mapped task has a file of its own.
+    :param task_run: each try and each mapped task has a file of its own.
     """
     if path is None:
         return NoRejects()
-    own = path_of_try(path, here.try_number, here.ids[3])
+    own = path_of_try(path, task_run.try_number, task_run.ids[3])
     return ObjectRejects(own) if "://" in own else LocalRejects(own)
 
 
-def deliver(rows: Pages, plan: Plan, delivery: Delivery, report: Report, here: Here, log: Any) -> None:
+def deliver(rows: Pages, job: SyncJob, delivery: Delivery, report: Report, task_run: TaskRun, log: Any) -> None:
     """Send rows, and leave the report of a run that fails, whatever ends it.
 
     :param rows: to be sent.
-    :param plan: what to do.
+    :param job: what to do.
     :param delivery: takes the batches.
     :param report: is filled.
-    :param here: the task that it is done in.
+    :param task_run: the task that it is done in.
     :param log: is told of an early end.
     """
-    with sigterm.stops(here, delivery.stop):
+    with sigterm.stops(task_run, delivery.stop):
         try:
-            sync(replace(rows, pages=sigterm.waited(rows.pages)), plan, delivery, report)
+            sync(replace(rows, pages=sigterm.waited(rows.pages)), job, delivery, report)
         except BaseException as error:
             if report.rows:
                 log.warning("The run ended early: %s", report.summary())
             vars(error)["report"] = report  # also on errors of others: callbacks tell what had happened
-            here.leave(report)
+            task_run.leave(report)
             raise
 
 

@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_segment import __version__
 from airflow_provider_segment.calls import Call
 from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, mask_secret
-from airflow_provider_segment.core.api_call import api_call
-from airflow_provider_segment.core.delivery import Delivery, Pace
+from airflow_provider_segment.core.delivery.api_call import api_call
+from airflow_provider_segment.core.delivery.oauth import OAuthTokens
+from airflow_provider_segment.core.delivery.rejects import path_of_try
+from airflow_provider_segment.core.delivery.retries import RetryPolicy
+from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.transport import Response, Transport, reach
 from airflow_provider_segment.core.errors import SegmentError, SettingError
-from airflow_provider_segment.core.message_ids import fingerprint
-from airflow_provider_segment.core.messages import written
-from airflow_provider_segment.core.oauth import OAuthTokens
+from airflow_provider_segment.core.mapping.message_ids import fingerprint
+from airflow_provider_segment.core.mapping.messages import written
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages, pages_of
-from airflow_provider_segment.core.pipeline import Plan
-from airflow_provider_segment.core.public_api import fetch_write_key
-from airflow_provider_segment.core.rejects import path_of_try
+from airflow_provider_segment.core.pipeline import SyncJob
+from airflow_provider_segment.core.public_api.write_key import fetch_write_key
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.retries import RetryPolicy
-from airflow_provider_segment.core.transport import Response, Transport, reach
+from airflow_provider_segment.core.rows.pages import Pages, pages_of
 from airflow_provider_segment.hooks import form, lineage, run, sigterm, task, tries, windows
 from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
 from airflow_provider_segment.links import segment as links
 
 if TYPE_CHECKING:
     from airflow_provider_segment.compat import Context
-    from airflow_provider_segment.core.state import State
+    from airflow_provider_segment.core.changes.state import State
 
 PROGRESS_SECONDS = 5.0
 COMMON = ("timestamp", "context", "integrations", "message_id")
@@ -231,7 +231,7 @@ class SegmentHook(BaseHook):
         """
         self._call("alias", common, user_id=user_id, previous_id=previous_id)
 
-    @task.in_airflows_terms()
+    @task.as_airflow_exceptions()
     def send(self, messages: Iterable[Mapping[str, Any]], *, context: Context | None = None) -> Report:
         """Send messages as they stand on the wire, and raise if one was not accepted.
 
@@ -240,15 +240,15 @@ class SegmentHook(BaseHook):
         :param context: the task's context; by default the one that Airflow says is current.
         :raises SegmentError: if a message is not valid or was not accepted; the good ones were sent.
         """
-        here = task.current(context)
+        task_run = task.current(context)
         report = self.report = Report()
-        with task.leaves_report(here, lambda: report):
-            sigterm.watch(here)
-            named = here.with_ids(messages, self.write_key)
+        with task.leaves_report(task_run, lambda: report):
+            sigterm.watch(task_run)
+            named = task_run.with_ids(messages, self.write_key)
             pages = Pages(["message"], ([(message,)] for message in named), "messages")
-            return self._run(pages, Plan(None, here.namespace(self.write_key)), here, report)
+            return self._run(pages, SyncJob(None, task_run.namespace(self.write_key)), task_run, report)
 
-    @task.in_airflows_terms()
+    @task.as_airflow_exceptions()
     def sync(
         self,
         rows: Iterable[Any] | Pages,
@@ -275,40 +275,40 @@ class SegmentHook(BaseHook):
             ``validate_only``, ``preview_path``, ``rejects_path`` as for SqlToSegmentOperator.
         :raises SegmentError: if not all went well; it carries the report.
         """
-        here = task.current(context)
+        task_run = task.current(context)
         report = self.report = Report()
-        with task.leaves_report(here, lambda: report), ExitStack() as outer:
-            sigterm.watch(here)
+        with task.leaves_report(task_run, lambda: report), ExitStack() as outer:
+            sigterm.watch(task_run)
             settled = Options(**options)
             checked = run.checked(calls, settled)
             with sigterm.waits():  # an iterable has its first page read to tell its columns
                 pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
             run.log_start(self.log, pages, checked, settled.sync_mode, self.settings)
-            named = self._named(here, sync_id, run_id, checked)
-            resume = outer.enter_context(tries.resuming(here, settled, named, report, self.log))
+            named = self._named(task_run, sync_id, run_id, checked)
+            resume = outer.enter_context(tries.resuming(task_run, settled, named, report, self.log))
             with ExitStack() as stack:
                 state = None
                 if settled.sync_mode == "changes":
                     with sigterm.waits():
-                        state = stack.enter_context(self._state(settled, here, sync_id, checked))
-                rejects = stack.enter_context(closing(run.open_rejects(settled.rejects_path, here)))
+                        state = stack.enter_context(self._state(settled, task_run, sync_id, checked))
+                rejects = stack.enter_context(closing(run.open_rejects(settled.rejects_path, task_run)))
                 if settled.preview_path is not None:
-                    settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, here.ids[3]))
+                    settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, task_run.ids[3]))
                 stack.enter_context(windows.explained(context))
-                namespace = here.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
+                namespace = task_run.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
                 said = run.progress(self.log, pages.total, PROGRESS_SECONDS)
-                plan = Plan(checked, namespace, settled, rejects, state, resume, said, self.log.warning)
-                self._run(pages, plan, here, report)
+                job = SyncJob(checked, namespace, settled, rejects, state, resume, said, self.log.warning)
+                self._run(pages, job, task_run, report)
             if not settled.validate_only:
                 run.commit(pages, report)
             run.log_end(self.log, report, settled)
             if not report.rows:
                 self.log.warning("No rows came from %s%s", pages.source, windows.hint(context))
-            if here.try_number > 1:
-                here.leave(report)  # so that none of a try before stands beside what this one returns
+            if task_run.try_number > 1:
+                task_run.leave(report)  # so that none of a try before stands beside what this one returns
         return report
 
-    @task.in_airflows_terms()
+    @task.as_airflow_exceptions()
     def reset(
         self,
         sync_id: str,
@@ -335,7 +335,7 @@ class SegmentHook(BaseHook):
         where = {"conn_id": state_conn_id, "schema": state_schema, "path": state_path}
         return reset_state(sync_id, keys, **where, log=self.log)
 
-    @task.in_airflows_terms()
+    @task.as_airflow_exceptions()
     def push_debugger_url(self, context: Context) -> None:
         """Leave the address of the source's Debugger for the task's button, where the connection tells it.
 
@@ -371,7 +371,7 @@ class SegmentHook(BaseHook):
             f"200 to a wrong one and drops the events): look at the source's Debugger after the first run.{odd}"
         )
 
-    @task.in_airflows_terms()
+    @task.as_airflow_exceptions()
     def api_call(
         self,
         method: str,
@@ -401,26 +401,28 @@ class SegmentHook(BaseHook):
             raise TypeError(f"{kind}() knows no {', '.join(unknown)}; it knows {', '.join(COMMON)}")
         self.send([written(kind, **fields, **common)])
 
-    def _run(self, rows: Pages, plan: Plan, here: task.Here, report: Report) -> Report:
+    def _run(self, rows: Pages, job: SyncJob, task_run: task.TaskRun, report: Report) -> Report:
         settings = self.settings
         policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second)
-        with Delivery(self.get_conn(), policy, pace, plan.options.max_in_flight, settings.success) as delivery:
+        with Delivery(self.get_conn(), policy, pace, job.options.max_in_flight, settings.success) as delivery:
             self._stop = delivery.stop
             try:
-                run.deliver(rows, plan, delivery, report, here, self.log)
+                run.deliver(rows, job, delivery, report, task_run, self.log)
             finally:
                 if report.accepted:
                     lineage.add_output(self, settings.asset_uri)
         return report
 
-    def _named(self, here: task.Here, sync_id: str | None, run_id: str | None, calls: Sequence[Call]) -> list[Any]:
+    def _named(
+        self, task_run: task.TaskRun, sync_id: str | None, run_id: str | None, calls: Sequence[Call]
+    ) -> list[Any]:
         """Return what names a run for its later tries; with a None in it where no later try can be told to be one."""
-        of_run = run_id or (here.ids[2] if here.is_task else None)
+        of_run = run_id or (task_run.ids[2] if task_run.is_task else None)
         source = [fingerprint(self.write_key), self.settings.endpoint]
-        return [sync_id or here.name, of_run, here.ids[3], *source, [call.identity for call in calls]]
+        return [sync_id or task_run.name, of_run, task_run.ids[3], *source, [call.identity for call in calls]]
 
     def _state(
-        self, options: Options, here: task.Here, sync_id: str | None, calls: Sequence[Call]
+        self, options: Options, task_run: task.TaskRun, sync_id: str | None, calls: Sequence[Call]
     ) -> AbstractContextManager[State]:
         from airflow_provider_segment.hooks.state import open_state, view_state  # it brings SQLAlchemy
 
@@ -431,6 +433,6 @@ class SegmentHook(BaseHook):
             "log": self.log,
         }
         if options.validate_only:
-            return view_state(sync_id or here.name, self.write_key, **where)
+            return view_state(sync_id or task_run.name, self.write_key, **where)
         deletes = any("deleted" in call.kinds for call in calls if call.enabled)
-        return open_state(sync_id or here.name, self.write_key, here.holder, deletes=deletes, **where)
+        return open_state(sync_id or task_run.name, self.write_key, task_run.holder, deletes=deletes, **where)

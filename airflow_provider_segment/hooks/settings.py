@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
+from airflow_provider_segment.core.delivery.retries import Success
 from airflow_provider_segment.core.errors import SettingError
-from airflow_provider_segment.core.message_ids import fingerprint
-from airflow_provider_segment.core.retries import Success
+from airflow_provider_segment.core.mapping.message_ids import fingerprint
 
 # https://segment.com/docs/guides/regional-segment
 ENDPOINTS = {"us": "https://api.segment.io/v1", "eu": "https://events.eu1.segmentapis.com/v1"}

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from airflow_provider_segment.core.delivery import STOPPED
+from airflow_provider_segment.core.delivery.sender import STOPPED
 from airflow_provider_segment.core.errors import NotSentError
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.hooks.task import Here
+from airflow_provider_segment.hooks.task import TaskRun
 
 T = TypeVar("T")
 _END: Any = object()
@@ -38,17 +38,17 @@ class _Sigterm:
         self._is_waiting = False
         self._installed: Callable[..., None] | None = None
 
-    def watch(self, here: Here) -> None:
+    def watch(self, task_run: TaskRun) -> None:
         """Listen to SIGTERM from now on, for as long as the task runs: Airflow gives each task a handler of its own.
 
         It may also come between two calls of a `@task`. Outside a task it is left to whoever owns the process.
 
-        :param here: the task.
+        :param task_run: the task.
         :raises NotSentError: if it has come before.
         """
-        if not here.is_task:
+        if not task_run.is_task:
             return
-        self._try = (here.ids, here.try_number)
+        self._try = (task_run.ids, task_run.try_number)
         if self._try == self._ended:
             raise self._refusal()
         if threading.current_thread() is threading.main_thread():  # Python lets no other thread set handlers
@@ -82,17 +82,17 @@ class _Sigterm:
         return handle
 
     @contextmanager
-    def stops(self, here: Here, stop: Callable[[], None]) -> Iterator[None]:
+    def stops(self, task_run: TaskRun, stop: Callable[[], None]) -> Iterator[None]:
         """Stop a delivery when the signal comes.
 
-        :param here: the task that is being watched; what is sent outside of it, as by its callbacks, goes on.
+        :param task_run: the task that is being watched; what is sent outside of it, as by its callbacks, goes on.
         :param stop: is called by the signal's handler.
         """
-        if not here.is_task:
+        if not task_run.is_task:
             yield
             return
         self._stops.add(stop)
-        if self._ended == (here.ids, here.try_number):
+        if self._ended == (task_run.ids, task_run.try_number):
             stop()  # it has come since the task was asked to listen
         try:
             yield

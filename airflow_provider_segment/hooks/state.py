@@ -13,14 +13,14 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook
+from airflow_provider_segment.core.changes.connection import LOG
+from airflow_provider_segment.core.changes.dry_state import StateView
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
+from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import SettingError, StateError
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
-from airflow_provider_segment.core.message_ids import fingerprint
-from airflow_provider_segment.core.resume_database import DatabaseMemory
-from airflow_provider_segment.core.state import State
-from airflow_provider_segment.core.state_connection import LOG
-from airflow_provider_segment.core.state_dry import StateView
+from airflow_provider_segment.core.mapping.message_ids import fingerprint
+from airflow_provider_segment.core.rows.keys import key_bytes, numbers_of, other_forms
 
 # Airflow's types of connections, by their hooks; others are refused by name.
 _TYPES = {"postgres": "PostgreSQL", "mysql": "MySQL or MariaDB", "sqlite": "SQLite"}
@@ -178,4 +178,4 @@ def reset_state(
         rows = [key if isinstance(key, (list, tuple)) else [key] for key in keys]
         found = key_bytes(list(zip(*rows, strict=True)))
         forms = [key for key in found if key is not None] + [form for row in rows for form in other_forms(row)]
-        return state.doubt(numbers_of(list(dict.fromkeys(forms))))
+        return state.make_due(numbers_of(list(dict.fromkeys(forms))))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segment.compat import AirflowFailException, get_current_context
+from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.errors import SegmentError, SettingError
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.message_ids import MessageIds, Namespace, content_digest, fingerprint
+from airflow_provider_segment.core.mapping.message_ids import MessageIds, Namespace, content_digest, fingerprint
 from airflow_provider_segment.core.report import Report
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class SegmentFailException(AirflowFailException):
 
 
 @dataclass(frozen=True)
-class Here:
+class TaskRun:
     """A try of a task, or no task at all.
 
     :param ids: dag id, task id, run id and map index; random outside a task.
@@ -84,7 +84,7 @@ class Here:
         :param write_key: as for :meth:`namespace`.
         """
         maker = Namespace("messages", *self.ids, fingerprint(write_key)).maker("message")
-        seen = _equal_ones.of(self)
+        seen = _message_counts.of(self)
         for message in messages:
             if isinstance(message, Mapping) and not message.get("messageId"):
                 yield {**message, "messageId": _next_id(message, maker, seen)}
@@ -131,10 +131,10 @@ class Here:
 
 
 @contextmanager
-def leaves_report(here: Here, last: Callable[[], Report | None]) -> Iterator[None]:
+def leaves_report(task_run: TaskRun, last: Callable[[], Report | None]) -> Iterator[None]:
     """Leave a report of a try that fails, also where nothing had begun: then all its counts are zero.
 
-    :param here: the task.
+    :param task_run: the task.
     :param last: gives the report of what was done, if there is one.
     """
     try:
@@ -143,7 +143,7 @@ def leaves_report(here: Here, last: Callable[[], Report | None]) -> Iterator[Non
         if report_of(error) is None:  # otherwise it was left where the run ended
             report = last() or Report()
             vars(error)["report"] = report
-            here.leave(report)
+            task_run.leave(report)
         raise
 
 
@@ -157,7 +157,7 @@ def report_of(error: object) -> Report | None:
 
 
 @contextmanager
-def in_airflows_terms() -> Iterator[None]:
+def as_airflow_exceptions() -> Iterator[None]:
     """Raise what Airflow understands: an error that a retry cannot help fails the task at once.
 
     :raises SegmentFailException: instead of such an error.
@@ -170,7 +170,7 @@ def in_airflows_terms() -> Iterator[None]:
         raise SegmentFailException(str(error), error.report) from error
 
 
-def current(context: Context | None = None) -> Here:
+def current(context: Context | None = None) -> TaskRun:
     """Return the task that is running.
 
     :param context: its context; by default the one that Airflow says is current.
@@ -179,15 +179,15 @@ def current(context: Context | None = None) -> Here:
     instance = known.get("ti") or known.get("task_instance")
     run_id = _text(known.get("run_id")) or _text(getattr(instance, "run_id", None))
     if not run_id:
-        return Here(("", "", uuid.uuid4().hex, -1), instance=instance)
+        return TaskRun(("", "", uuid.uuid4().hex, -1), instance=instance)
     dag_id, task_id = (_text(getattr(instance, name, None)) for name in ("dag_id", "task_id"))
     map_index, try_number = (getattr(instance, name, None) for name in ("map_index", "try_number"))
     ids = (dag_id, task_id, run_id, map_index if isinstance(map_index, int) else -1)
     number = try_number if isinstance(try_number, int) else 0
-    return Here(ids, number, instance, known.get("task_state_store"))
+    return TaskRun(ids, number, instance, known.get("task_state_store"))
 
 
-def own_name(operator: Any, context: Context, sync_mode: str) -> str:
+def default_sync_id(operator: Any, context: Context, sync_mode: str) -> str:
     """Return the id of a sync that was given none.
 
     :param operator: whose sync it is.
@@ -212,21 +212,21 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-class _EqualOnes:
+class _MessageCounts:
     """How many equal messages the running try has made, whichever hooks it used."""
 
     def __init__(self) -> None:
         self._task: object = None
         self._counts: Counter[bytes] = Counter()
 
-    def of(self, here: Here) -> Counter[bytes]:
-        if self._task != (here.ids, here.try_number):
-            self._task, self._counts = (here.ids, here.try_number), Counter()
+    def of(self, task_run: TaskRun) -> Counter[bytes]:
+        if self._task != (task_run.ids, task_run.try_number):
+            self._task, self._counts = (task_run.ids, task_run.try_number), Counter()
         return self._counts
 
 
 # A process runs one task at a time, and two hooks in it must not give two equal events one id.
-_equal_ones = _EqualOnes()
+_message_counts = _MessageCounts()
 
 
 def _next_id(message: Mapping[str, Any], maker: MessageIds, seen: Counter[bytes]) -> str:

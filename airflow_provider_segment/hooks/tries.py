@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from airflow_provider_segment.core.message_ids import content_digest
+from airflow_provider_segment.core.changes.resume import NUMBER_BYTES, Memory, Resume
+from airflow_provider_segment.core.mapping.message_ids import content_digest
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.resume import NUMBER_BYTES, Memory, Resume
-from airflow_provider_segment.hooks.task import Here
+from airflow_provider_segment.hooks.task import TaskRun
 
 # A value of Airflow's store is for 64 KB at most: so many bytes are as much in base64.
 PART_BYTES = 48_000
@@ -119,10 +119,12 @@ class StoreMemory:
 
 
 @contextmanager
-def resuming(here: Here, options: Options, run: Sequence[Any], report: Report, log: Any) -> Iterator[Resume | None]:
+def resuming(
+    task_run: TaskRun, options: Options, run: Sequence[Any], report: Report, log: Any
+) -> Iterator[Resume | None]:
     """Lend what earlier tries of a run had acknowledged, and remember what this one has.
 
-    :param here: the task.
+    :param task_run: the task.
     :param options: of the sync; with "changes" its state knows better.
     :param run: names the run: sync id, run id ...; None in it stands for one that no later try can repeat.
     :param report: of this try.
@@ -131,10 +133,10 @@ def resuming(here: Here, options: Options, run: Sequence[Any], report: Report, l
     if options.sync_mode != "all" or options.validate_only or None in run:
         yield None
         return
-    memory = _memory(here, options, content_digest([*run]))
+    memory = _memory(task_run, options, content_digest([*run]))
     try:
         resume = None if memory is None else Resume(memory)
-        _tell(here, resume, memory, log)
+        _tell(task_run, resume, memory, log)
         yield resume
         if memory is not None and resume is not None:
             if resume.skipped:
@@ -145,7 +147,7 @@ def resuming(here: Here, options: Options, run: Sequence[Any], report: Report, l
             memory.close()
 
 
-def _memory(here: Here, options: Options, run: bytes) -> RunMemory | None:
+def _memory(task_run: TaskRun, options: Options, run: bytes) -> RunMemory | None:
     """Return where the tries of a run remember: the database that was given, or else Airflow's store, where it is."""
     if options.state_path is not None or options.state_conn_id is not None:
         from airflow_provider_segment.hooks.state import open_memory  # it brings SQLAlchemy
@@ -153,12 +155,12 @@ def _memory(here: Here, options: Options, run: bytes) -> RunMemory | None:
         number = int.from_bytes(run[:NUMBER_BYTES], signed=True)
         where = {"conn_id": options.state_conn_id, "schema": options.state_schema, "path": options.state_path}
         return open_memory(number, **where)
-    if here.store is not None:
-        return StoreMemory(here.store, run.hex(), is_first=here.try_number <= 1)
+    if task_run.store is not None:
+        return StoreMemory(task_run.store, run.hex(), is_first=task_run.try_number <= 1)
     return None
 
 
-def _tell(here: Here, resume: Resume | None, memory: RunMemory | None, log: Any) -> None:
+def _tell(task_run: TaskRun, resume: Resume | None, memory: RunMemory | None, log: Any) -> None:
     """Say what becomes of the calls that were sent before."""
     if resume is not None and resume.known:
         log.info(
@@ -173,27 +175,27 @@ def _tell(here: Here, resume: Resume | None, memory: RunMemory | None, log: Any)
             _WINDOW,
             _ON_PURPOSE,
         )
-    elif here.try_number > 1 and memory is None:
+    elif task_run.try_number > 1 and memory is None:
         log.warning(
             "Try %s of this run: what an earlier one had accepted is sent again, %s. To skip it in retries, set "
             "state_path or state_conn_id. %s",
-            here.try_number,
+            task_run.try_number,
             _WINDOW,
             _ON_PURPOSE,
         )
 
 
-def tell_of_repeat(here: Here, log: Any) -> None:
+def warn_of_repeat(task_run: TaskRun, log: Any) -> None:
     """Say what becomes of a message that an earlier try may have sent.
 
-    :param here: the task.
+    :param task_run: the task.
     :param log: of the operator.
     """
-    if here.try_number > 1:
+    if task_run.try_number > 1:
         log.info(
             "Try %s of this run: if an earlier one was accepted, the message goes again %s. To send it on purpose, set "
             "message_id",
-            here.try_number,
+            task_run.try_number,
             _WINDOW,
         )
 

@@ -82,7 +82,7 @@ class SegmentNotifier(KeepsText, BaseNotifier):
         :param context: of the task, or of the DAG's run.
         :raises SegmentError: if it was not accepted; Airflow logs that, and the run's state stays as it is.
         """
-        from airflow_provider_segment.core.message_ids import Namespace, content_digest, fingerprint
+        from airflow_provider_segment.core.mapping.message_ids import Namespace, content_digest, fingerprint
         from airflow_provider_segment.hooks.segment import SegmentHook
 
         hook = SegmentHook(self.segment_conn_id)
@@ -130,11 +130,11 @@ def _why(context: Context) -> dict[str, Any]:
         return _present({"log_url": log_url})
     is_ours = isinstance(error, (SegmentError, SegmentFailException))
     # One that a retry cannot help is raised in Airflow's terms; the reader wants the error that it stands for.
-    told = error.__cause__ if isinstance(error, SegmentFailException) and error.__cause__ else error
+    cause = error.__cause__ if isinstance(error, SegmentFailException) and error.__cause__ else error
     report = report_of(error)
     return _present(
         {
-            "error_class": type(told).__name__,
+            "error_class": type(cause).__name__,
             "error_message": str(error)[:LONGEST_TEXT] if is_ours else None,
             "report": None if report is None else report.as_dict(),
             "log_url": log_url,

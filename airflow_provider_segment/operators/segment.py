@@ -114,16 +114,16 @@ class _CallOperator(KeepsText, BaseOperator):
         return report.as_dict()
 
     def _send(self, hook: SegmentHook, context: Context) -> Report:
-        from airflow_provider_segment.core.messages import written
+        from airflow_provider_segment.core.mapping.messages import written
         from airflow_provider_segment.hooks.task import current
-        from airflow_provider_segment.hooks.tries import tell_of_repeat
+        from airflow_provider_segment.hooks.tries import warn_of_repeat
 
-        here = current(context)
+        task_run = current(context)
         fields = {name: getattr(self, name) for name in (*self.fields, *_COMMON[:4])}
-        tell_of_repeat(here, self.log)
+        warn_of_repeat(task_run, self.log)
         report = hook.send([written(self.kind, **fields)], context=context)
-        if here.try_number > 1:
-            here.leave(report)  # as hook.sync does
+        if task_run.try_number > 1:
+            task_run.leave(report)  # as hook.sync does
         return report
 
     def _sync(self, call: Mapping[str, Any], hook: SegmentHook, context: Context) -> Report:

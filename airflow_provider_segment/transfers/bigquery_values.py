@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from airflow_provider_segment.core.errors import SettingError
-from airflow_provider_segment.core.unreadable import Unreadable
+from airflow_provider_segment.core.rows.unreadable import Unreadable
 
 Convert: TypeAlias = Callable[[Any], Any]
 

@@ -37,7 +37,7 @@ _CHANGES = re.compile(r"(?<!FOR )(?<!KEY )\b(INSERT|UPDATE|DELETE|MERGE)\b")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     """What the driver was asked for.
 
     :param sql: the query.
@@ -50,7 +50,7 @@ class Asked:
     cursor: Any
 
 
-def calmly(call: Callable[[], T], what: str, asked: Asked | None = None, rows: range | None = None) -> T:
+def call_driver(call: Callable[[], T], what: str, asked: Query | None = None, rows: range | None = None) -> T:
     """Call the driver; its error is told without what may quote a row, a parameter or a password.
 
     :param call: what to do.
@@ -64,12 +64,12 @@ def calmly(call: Callable[[], T], what: str, asked: Asked | None = None, rows: r
     try:
         return call()
     except Exception as error:  # noqa: BLE001  every driver has its own error tree
-        failure, is_wrong = _told(error, asked, rows)
+        failure, is_wrong = _described(error, asked, rows)
         kind = QueryError if is_wrong and what != "connecting" else SourceError
     raise kind(f"The source database failed at {what}: {failure}")
 
 
-def _told(error: Exception, asked: Asked | None, rows: range | None) -> tuple[str, bool]:
+def _described(error: Exception, asked: Query | None, rows: range | None) -> tuple[str, bool]:
     """Return what can be told of an error, and whether it is the query's fault."""
     error = _innermost(error)
     named = f"{type(error).__module__}.{type(error).__name__}"
@@ -98,7 +98,7 @@ def _innermost(error: Exception) -> Exception:
         error = inner
 
 
-def _of_placeholders(error: Exception, asked: Asked | None) -> Said | None:
+def _of_placeholders(error: Exception, asked: Query | None) -> Said | None:
     """Return what it says of parameters that do not fit the query; Python itself says so for many drivers."""
     if asked is None:
         return None
@@ -113,7 +113,7 @@ def _of_placeholders(error: Exception, asked: Asked | None) -> Said | None:
     return Said(f"the parameters do not fit the placeholders: {text}" if is_pythons else text, "", PLACEHOLDERS)
 
 
-def _of_sqlites_parser(error: Exception, asked: Asked | None) -> Said | None:
+def _of_sqlites_parser(error: Exception, asked: Query | None) -> Said | None:
     """Return what SQLite's parser says of the query: it says the same when the query is not run.
 
     Functions have the same number for errors that quote rows, such as json_extract's.
@@ -128,7 +128,7 @@ def _of_sqlites_parser(error: Exception, asked: Asked | None) -> Said | None:
     return None
 
 
-def _mend(said: Said, driver: str, asked: Asked | None) -> str:
+def _mend(said: Said, driver: str, asked: Query | None) -> str:
     """Return what to do about it, where that is plain."""
     if said.state == "34000":
         return _POOLER

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeAlias
 
-from airflow_provider_segment.core.unreadable import Unreadable
+from airflow_provider_segment.core.rows.unreadable import Unreadable
 
 # Takes a number of rows and gives as many, or what is left.
 Fetch: TypeAlias = Callable[[int], Sequence[Any]]

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from airflow_provider_segment.compat import send_sql_hook_lineage
 from airflow_provider_segment.core.errors import SettingError, SourceError
-from airflow_provider_segment.core.pages import Pages
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.transfers import driver_values
 from airflow_provider_segment.transfers.cursors import Session
-from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Asked, calmly
+from airflow_provider_segment.transfers.database_errors import PLAIN_SWITCH, Query, call_driver
 from airflow_provider_segment.transfers.described_values import DescribedValues
 from airflow_provider_segment.transfers.sql_hook import sql_hook
 from airflow_provider_segment.transfers.statements import check_one, check_streamed
@@ -45,19 +45,19 @@ def open_query(
     streaming = params.pop("streaming", True)
     hook = sql_hook(conn_id, params)
     with ExitStack() as stack:
-        connection = stack.enter_context(_closed_at_the_end(calmly(hook.get_conn, "connecting")))
+        connection = stack.enter_context(_closed_at_the_end(call_driver(hook.get_conn, "connecting")))
         driver_values.prepare(connection)
-        values = calmly(lambda: DescribedValues(connection), "connecting")
+        values = call_driver(lambda: DescribedValues(connection), "connecting")
         session = stack.enter_context(_closed_at_the_end(Session(hook, connection, sql, streaming=streaming)))
         if session.is_server_side:
             check_streamed(sql, PLAIN_SWITCH)
         # Only the connection is closed: closing a cursor of MySQL would read the rest of its rows first.
-        calmly(lambda: session.execute(sql, parameters), "the query", Asked(sql, parameters, session.cursor))
+        call_driver(lambda: session.execute(sql, parameters), "the query", Query(sql, parameters, session.cursor))
         values.look(session.cursor)
         # psycopg2 describes a server-side cursor at its first fetch, and Druid's driver a result at its first row.
         if not (session.cursor.description or session.is_server_side or session.only_reads):
             raise SettingError("sql: the query returns no result set; expected a SELECT")
-        first = calmly(lambda: session.fetch_first(fetch_size), "fetching row 1", rows=range(1, fetch_size + 1))
+        first = call_driver(lambda: session.fetch_first(fetch_size), "fetching row 1", rows=range(1, fetch_size + 1))
         described, total = session.cursor.description, session.total
         # Not the parameters: they may be personal data. Nor the cursor's own count: it may be of what was fetched so
         # far, and Druid's driver would read all rows to count them.
@@ -66,7 +66,9 @@ def open_query(
             raise SourceError("The source database's driver does not tell the names of the columns")
         columns = [column[0] for column in described] if described else None
         reading = _Reading(session, fetch_size, total)
-        rows = calmly(lambda: values.pages(session.cursor, reading.pages(first)), "reading the types of the columns")
+        rows = call_driver(
+            lambda: values.pages(session.cursor, reading.pages(first)), "reading the types of the columns"
+        )
         yield Pages(columns, rows, f"{conn_id} ({hook.conn_type}, {session.kind})", total, reading.commit)
 
 
@@ -104,7 +106,7 @@ class _Reading:
             del page  # not two pages at once
             waited = time.monotonic() - self._fetched
             kept += waited
-            page = calmly(
+            page = call_driver(
                 lambda: self._session.fetch(self._size),
                 f"fetching the rows after {read:,}, for which it had waited {waited:,.1f} s while the rows before were "
                 f"sent to Segment ({kept:,.1f} s in all)",
@@ -121,7 +123,7 @@ class _Reading:
         """
         waited = time.monotonic() - self._fetched
         try:
-            calmly(self._session.commit, f"the commit, {waited:,.1f} s after it gave its last rows")
+            call_driver(self._session.commit, f"the commit, {waited:,.1f} s after it gave its last rows")
         except SourceError as error:
             if self._session.only_reads:
                 return f"{error}. The query changed nothing, so nothing is lost"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segment.core.message_ids import content_digest
+from airflow_provider_segment.core.mapping.message_ids import content_digest
 from airflow_provider_segment.hooks import task
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ def warn_if_repeated(operator: Any, context: Context) -> None:
     :param operator: whose query it is, rendered.
     :param context: of the task.
     """
-    here = task.current(context)
-    if here.instance is None or not any(
+    task_run = task.current(context)
+    if task_run.instance is None or not any(
         call["call"] in EVENTS and call.get("enabled", True) for call in operator.calls
     ):
         return
-    dag_id, task_id, run_id, _ = here.ids
+    dag_id, task_id, run_id, _ = task_run.ids
     asked = content_digest([dag_id, task_id, operator.sql_conn_id, operator.sql, operator.parameters]).hex()
-    before = _left_before(operator, here)
-    here.push(KEY, {"run_id": run_id, "query": asked})
+    before = _left_before(operator, task_run)
+    task_run.push(KEY, {"run_id": run_id, "query": asked})
     if before.get("query") == asked and before["run_id"] != run_id:
         operator.log.warning(
             "The query and its parameters are those of the run before (%s). With sync_mode='all' each run sends all of "
@@ -38,11 +38,11 @@ def warn_if_repeated(operator: Any, context: Context) -> None:
         )
 
 
-def _left_before(operator: Any, here: task.Here) -> dict[str, Any]:
+def _left_before(operator: Any, task_run: task.TaskRun) -> dict[str, Any]:
     """Return what the latest run left that is not later than this one; empty where that is not known."""
     try:
-        found = here.instance.xcom_pull(
-            task_ids=here.ids[1], key=KEY, map_indexes=here.ids[3], include_prior_dates=True
+        found = task_run.instance.xcom_pull(
+            task_ids=task_run.ids[1], key=KEY, map_indexes=task_run.ids[3], include_prior_dates=True
         )
     except Exception as error:  # noqa: BLE001  the run can do without it
         operator.log.info("What the run before asked for is not known (%s)", type(error).__name__)

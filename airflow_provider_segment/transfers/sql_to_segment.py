@@ -171,17 +171,17 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         from airflow_provider_segment.hooks import sigterm
         from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
-        from airflow_provider_segment.hooks.task import current, in_airflows_terms, leaves_report, own_name
+        from airflow_provider_segment.hooks.task import as_airflow_exceptions, current, default_sync_id, leaves_report
         from airflow_provider_segment.transfers.query import open_query
         from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
 
-        here, hook = current(context), SegmentHook(self.segment_conn_id)
+        task_run, hook = current(context), SegmentHook(self.segment_conn_id)
         self._hook = hook
-        with in_airflows_terms(), leaves_report(here, lambda: hook.report):
+        with as_airflow_exceptions(), leaves_report(task_run, lambda: hook.report):
             is_dry = yes_or_no("validate_only", self.validate_only)
             hook.get_conn()  # a bad connection fails before the query runs
             hook.push_debugger_url(context)
-            sigterm.watch(here)
+            sigterm.watch(task_run)
             if self.options.sync_mode == "changes":
                 warn_of_deleted(self, context)
             elif not is_dry:
@@ -196,7 +196,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             with ExitStack() as stack:
                 with sigterm.waits():
                     rows = stack.enter_context(query)
-                sync_id = self.sync_id or own_name(self, context, self.options.sync_mode)
+                sync_id = self.sync_id or default_sync_id(self, context, self.options.sync_mode)
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
                 options = asdict(self.options) | rendered | {"validate_only": is_dry}
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)

@@ -22,13 +22,13 @@ import sqlalchemy as sa
 from sending import delivery_to
 
 from airflow_provider_segment.calls import Call, Constant, Identify, Track
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
-from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.pipeline import SyncJob, sync
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.state import State
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.testing import SegmentServer
 
 DUMP = Path(__file__).with_name("old_states.sql")
@@ -82,8 +82,8 @@ def send(
     report = Report()
     options = Options(it.key, sync_mode="changes", state_path=str(path), timezone="UTC", max_deleted=max_deleted)
     with closing(State(engine, name, "a source", RUN)) as state, delivery_to(segment) as delivery:
-        plan = Plan(calls, Namespace("unused"), options, state=state)
-        sync(Pages(it.columns, [it.rows], "tests"), plan, delivery, report)
+        job = SyncJob(calls, Namespace("unused"), options, state=state)
+        sync(Pages(it.columns, [it.rows], "tests"), job, delivery, report)
     engine.dispose()
     return report
 

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airflow_provider_segment.calls import Call, as_calls
-from airflow_provider_segment.core.batching import Batch
-from airflow_provider_segment.core.delivery import Delivery, Pace
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.changes.resume import Resume
+from airflow_provider_segment.core.delivery.batching import Batch
+from airflow_provider_segment.core.delivery.retries import RetryPolicy, Success
+from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.transport import Transport
+from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
-from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.pipeline import SyncJob, sync
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.resume import Resume
-from airflow_provider_segment.core.retries import RetryPolicy, Success
-from airflow_provider_segment.core.transport import Transport
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.testing import SegmentServer
 
 KEY = "the-write-key-of-the-tests-00000"
@@ -67,9 +67,9 @@ def run(
     """Send pages of rows as calls, and return the report; errors are raised as they are."""
     report = report or Report()
     named = namespace or Namespace("sync", "run")
-    plan = Plan(None if calls is None else as_calls(calls), named, Options(**options), resume=resume)
+    job = SyncJob(None if calls is None else as_calls(calls), named, Options(**options), resume=resume)
     with delivery or delivery_to(server) as way:
-        sync(Pages(columns, pages, "tests"), plan, way, report)
+        sync(Pages(columns, pages, "tests"), job, way, report)
     return report
 
 

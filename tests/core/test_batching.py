@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_segment.core.batching import MAX_BODY_BYTES, MAX_EVENTS, Batch, Batcher, encoder
+from airflow_provider_segment.core.delivery.batching import MAX_BODY_BYTES, MAX_EVENTS, Batch, Batcher
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.message_ids import Namespace, with_id
-from airflow_provider_segment.core.messages import MAX_EVENT_BYTES, Message
+from airflow_provider_segment.core.mapping.encoding import encoder
+from airflow_provider_segment.core.mapping.message_ids import Namespace, with_id
+from airflow_provider_segment.core.mapping.messages import MAX_EVENT_BYTES, Message
 from airflow_provider_segment.testing import ingest
 
 encode = encoder(dt.UTC, with_id=True)

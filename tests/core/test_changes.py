@@ -33,6 +33,10 @@ from airflow_provider_segment.calls import (
     as_calls,
     check_changes,
 )
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.delivery.rejects import LocalRejects
+from airflow_provider_segment.core.delivery.retries import RetryPolicy
 from airflow_provider_segment.core.errors import (
     DeletionError,
     LeaseError,
@@ -43,16 +47,12 @@ from airflow_provider_segment.core.errors import (
     SourceError,
     StateError,
 )
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.keys import numbers_of
-from airflow_provider_segment.core.message_ids import Namespace, Origins
+from airflow_provider_segment.core.mapping.message_ids import Namespace, RowKeys
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
-from airflow_provider_segment.core.pipeline import Plan, sync
-from airflow_provider_segment.core.rejects import LocalRejects
+from airflow_provider_segment.core.pipeline import SyncJob, sync
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.retries import RetryPolicy
-from airflow_provider_segment.core.state import State
+from airflow_provider_segment.core.rows.keys import numbers_of
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.testing import SegmentServer
 
 ALL = ["added", "updated", "deleted"]
@@ -118,11 +118,11 @@ class Table:
             more["on_warning"] = said.append
         try:
             with self.state(write_key) as state:
-                plan = Plan(checked, Namespace("unused"), settled, state=state, **more)
+                job = SyncJob(checked, Namespace("unused"), settled, state=state, **more)
                 with delivery_to(self.segment, policy, max_in_flight=settled.max_in_flight) as way:
                     way.max_events = max_events
                     on_delivery(way)
-                    sync(Pages(columns, pages, "tests"), plan, way, report)
+                    sync(Pages(columns, pages, "tests"), job, way, report)
         finally:
             assert adds_up(report)
             told = report.added + report.updated + report.deleted
@@ -577,9 +577,9 @@ def test_baseline_that_died_goes_on(table: Table, segment: SegmentServer) -> Non
 
     settled = Options(sync_mode="changes", key="id", state_path="x", first_run="baseline")
     with table.state() as state, delivery_to(segment) as way:
-        plan = Plan([USERS, GONE], Namespace("x"), settled, state=state)
+        job = SyncJob([USERS, GONE], Namespace("x"), settled, state=state)
         with pytest.raises(SourceError):
-            sync(Pages(["id", "x"], pages(), "tests"), plan, way, Report())
+            sync(Pages(["id", "x"], pages(), "tests"), job, way, Report())
     report = table.send([(1, 0), (3, 0), (4, 0)], [USERS, GONE], first_run="baseline")
     assert (report.unchanged, kinds(report), segment.requests) == (6, (0, 0, 0), [])
     assert kinds(table.send([(1, 1), (3, 0), (4, 0)], [USERS, GONE], first_run="baseline")) == (0, 1, 0)
@@ -653,7 +653,7 @@ def test_a_key_that_comes_again_with_equal_content(
 
 
 def key_number(*values: Any) -> int:
-    (origin,) = Origins(range(len(values))).of([values])
+    (origin,) = RowKeys(range(len(values))).of([values])
     assert origin is not None
     return numbers_of([origin])[0]
 
@@ -759,7 +759,7 @@ def test_reset_keys_are_sent_again_under_new_ids(table: Table, segment: SegmentS
     rows = [(n, 0) for n in range(5)]
     table.send(rows, call)
     with table.state(None) as state:
-        assert state.doubt([1, 3, 77]) == 2
+        assert state.make_due([1, 3, 77]) == 2
     report = table.send(rows, call)
     assert (report.accepted, report.unchanged) == (2, 3)
     assert [m["userId"] for m in segment.messages[5:]] == ["1", "3"]
@@ -771,7 +771,7 @@ def test_reset_keys_repeat_no_id_of_a_crash(table: Table, segment: SegmentServer
     table.send([(1, "A")])
     table.unsaved([(1, "B")])
     with table.state(None) as state:
-        state.doubt([1])
+        state.make_due([1])
     table.send([(1, "B")])
     assert traits(segment) == ["A", "B", "B"]
 

@@ -17,16 +17,16 @@ import sqlalchemy as sa
 from sending import LIBRARY
 
 from airflow_provider_segment.calls import Constant, Identify, Track
-from airflow_provider_segment.core.delivery import Delivery, Pace
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.delivery.retries import RetryPolicy
+from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.transport import Transport
+from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
-from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.pipeline import SyncJob, sync
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.retries import RetryPolicy
-from airflow_provider_segment.core.state import State
-from airflow_provider_segment.core.transport import Transport
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.testing import SegmentServer
 
 ROWS = 1_500
@@ -49,11 +49,11 @@ def send(url: str, path: str, version: int, holder: str, page: int) -> None:
     pages = [rows[start : start + page] for start in range(0, len(rows), page)]
     # The lease of a killed run runs out after a second here, not after a minute.
     with closing(State(engine, "users", "a source", Holder(run_id=holder), lease_seconds=1)) as state:
-        plan = Plan(calls, Namespace("unused"), options, state=state)
+        job = SyncJob(calls, Namespace("unused"), options, state=state)
         transport = Transport(f"{url}/v1", "the-write-key-of-the-tests-00000", library=LIBRARY)
         with Delivery(transport, RetryPolicy(deadline=20), Pace(), 4) as delivery:
             delivery.max_events = 50
-            sync(Pages(["id", "x"], pages, "tests"), plan, delivery, Report())
+            sync(Pages(["id", "x"], pages, "tests"), job, delivery, Report())
 
 
 def heard(segment: SegmentServer) -> dict[str, list[str]]:
@@ -76,7 +76,7 @@ def until(condition: Any) -> None:
 def start(segment: SegmentServer, tmp_path: Path) -> Any:
     """Start a run in a new process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "airflow_provider_segment.core.changes"])
+    context.set_forkserver_preload([__name__, "airflow_provider_segment.core.changes.comparison"])
 
     def process(version: int, holder: str) -> Any:
         child = context.Process(target=send, args=(segment.url, str(tmp_path / "state.db"), version, holder, 200))

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from test_changes import ALL, Table, kinds
 
 from airflow_provider_segment.calls import AllColumns, Call, Constant, Identify, Json, Track
-from airflow_provider_segment.core.keys import key_bytes, numbers_of, other_forms
-from airflow_provider_segment.core.message_ids import Origins
-from airflow_provider_segment.core.numbers import plain_number
+from airflow_provider_segment.core.mapping.message_ids import RowKeys
 from airflow_provider_segment.core.report import Report
+from airflow_provider_segment.core.rows.keys import key_bytes, numbers_of, other_forms
+from airflow_provider_segment.core.rows.numbers import plain_number
 from airflow_provider_segment.testing import SegmentServer
 
 numpy = pytest.importorskip("numpy")
@@ -171,7 +171,7 @@ def test_a_crash_in_the_run_that_brings_the_new_type_loses_nothing(table: Table,
 def test_equal_keys_have_equal_ids_in_mode_all() -> None:
     """A try that reads the key in another numeric type repeats the ids of the try before."""
     for name in ("float", "decimal", "decimal with zeros", "numpy int", "numpy float"):
-        assert Origins([0]).of([(key,) for key in WHOLE[name]]) == Origins([0]).of([(key,) for key in WHOLE["int"]])
+        assert RowKeys([0]).of([(key,) for key in WHOLE[name]]) == RowKeys([0]).of([(key,) for key in WHOLE["int"]])
 
 
 @given(st.one_of(st.decimals(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False)))

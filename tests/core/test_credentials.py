@@ -14,9 +14,12 @@ from answering import Answer, Asked, answering
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from airflow_provider_segment.core.api_call import api_call, below
-from airflow_provider_segment.core.batching import Batch
-from airflow_provider_segment.core.delivery import Delivery, Pace
+from airflow_provider_segment.core.delivery.api_call import api_call, below
+from airflow_provider_segment.core.delivery.batching import Batch
+from airflow_provider_segment.core.delivery.oauth import OAuthTokens
+from airflow_provider_segment.core.delivery.retries import RetryPolicy
+from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.transport import Response, Transport
 from airflow_provider_segment.core.errors import (
     CredentialsError,
     EndpointError,
@@ -24,10 +27,7 @@ from airflow_provider_segment.core.errors import (
     SegmentError,
     SettingError,
 )
-from airflow_provider_segment.core.oauth import OAuthTokens
-from airflow_provider_segment.core.public_api import fetch_write_key
-from airflow_provider_segment.core.retries import RetryPolicy
-from airflow_provider_segment.core.transport import Response, Transport
+from airflow_provider_segment.core.public_api.write_key import fetch_write_key
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PEM = KEY.private_bytes(

@@ -12,9 +12,9 @@ from sending import QUICK
 from test_changes import CAME, GONE, ONE_TRY, USERS, Table, kinds
 
 from airflow_provider_segment.calls import Call, Constant, Identify, Track
-from airflow_provider_segment.core.deletions import check_share
+from airflow_provider_segment.core.changes.deletions import check_share
+from airflow_provider_segment.core.changes.state import Base
 from airflow_provider_segment.core.errors import CredentialsError, DeletionError, NotSentError
-from airflow_provider_segment.core.state import Base
 from airflow_provider_segment.testing import SegmentServer
 
 BOTH = [USERS, GONE]
@@ -210,7 +210,7 @@ def test_a_wrong_key_is_suspected_until_something_was_accepted(
         table.send(OLD, CAME, first_run="baseline")
     else:
         with table.state() as state:
-            state.doubt([1])
+            state.make_due([1])
     segment.refuse(lambda _: True)
     with pytest.raises(CredentialsError, match="check the write key"):
         table.send(OLD, some, policy=QUICK, max_rejected=1_000)

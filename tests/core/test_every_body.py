@@ -11,8 +11,8 @@ from sending import adds_up, run
 from test_values import NESTED, plainly, read_back, same
 
 from airflow_provider_segment.calls import Identify
-from airflow_provider_segment.core.batching import MAX_BODY_BYTES, MAX_EVENTS
-from airflow_provider_segment.core.messages import MAX_EVENT_BYTES
+from airflow_provider_segment.core.delivery.batching import MAX_BODY_BYTES, MAX_EVENTS
+from airflow_provider_segment.core.mapping.messages import MAX_EVENT_BYTES
 from airflow_provider_segment.testing import SegmentServer
 
 BAD = st.sampled_from([float("nan"), float("inf"), Decimal("NaN"), object(), "\ud800", {1.5: 1}])

@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 from sending import KEY, LIBRARY, QUICK, adds_up, batch_of, event, run, transport_to
 
 from airflow_provider_segment.calls import Identify
-from airflow_provider_segment.core.delivery import Delivery, Outcome, Pace
+from airflow_provider_segment.core.delivery.retries import RetryPolicy
+from airflow_provider_segment.core.delivery.sender import Delivery, Outcome, Pace
+from airflow_provider_segment.core.delivery.transport import Response, Transport
 from airflow_provider_segment.core.errors import (
     CredentialsError,
     EndpointError,
@@ -32,8 +34,6 @@ from airflow_provider_segment.core.errors import (
     SourceError,
 )
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.retries import RetryPolicy
-from airflow_provider_segment.core.transport import Response, Transport
 from airflow_provider_segment.testing import Request, SegmentServer
 
 ANY = Identify("id", traits=["x"])
@@ -82,7 +82,7 @@ class Recorded(RetryPolicy):
 
 
 class Tokens:
-    """OAuth's tokens, without its server: `core/oauth.py` has tests of its own."""
+    """OAuth's tokens, without its server: `core/delivery/oauth.py` has tests of its own."""
 
     def __init__(self) -> None:
         self.made = 1
@@ -555,9 +555,9 @@ import json, sys
 sys.path.insert(0, {folder!r})
 from sending import KEY, LIBRARY, QUICK, run
 from airflow_provider_segment.calls import Identify
-from airflow_provider_segment.core.delivery import Delivery, Pace
+from airflow_provider_segment.core.delivery.sender import Delivery, Pace
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.transport import Transport
+from airflow_provider_segment.core.delivery.transport import Transport
 
 delivery = Delivery(Transport({url!r}, KEY, library=LIBRARY, timeout=60.0), QUICK, Pace(), 4)
 delivery.max_events = 10
@@ -599,19 +599,19 @@ import json, resource, sys
 sys.path.insert(0, {folder!r})
 from sending import QUICK, KEY, LIBRARY
 from airflow_provider_segment.calls import Identify
-from airflow_provider_segment.core.delivery import Delivery, Pace
+from airflow_provider_segment.core.delivery.sender import Delivery, Pace
 from airflow_provider_segment.core.errors import SegmentError
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
-from airflow_provider_segment.core.pipeline import Plan, sync
-from airflow_provider_segment.core.rejects import LocalRejects
+from airflow_provider_segment.core.rows.pages import Pages
+from airflow_provider_segment.core.pipeline import SyncJob, sync
+from airflow_provider_segment.core.delivery.rejects import LocalRejects
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.transport import Transport
+from airflow_provider_segment.core.delivery.transport import Transport
 
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))  # Python itself ignores SIGXFSZ
 rejects, report = LocalRejects({path!r}), Report()
-plan = Plan([Identify("id")], Namespace("s"), Options(max_rejected=1_000), rejects)
+job = SyncJob([Identify("id")], Namespace("s"), Options(max_rejected=1_000), rejects)
 good = [(f"good{{n}}",) for n in range(50)]
 bad = [({bad},) for n in range(50)]
 failed = None
@@ -619,7 +619,7 @@ delivery = Delivery(Transport({url!r}, KEY, library=LIBRARY), QUICK, Pace(), 2)
 delivery.max_events = 10
 with delivery:
     try:
-        sync(Pages(["id"], [good, bad, good], "test"), plan, delivery, report)
+        sync(Pages(["id"], [good, bad, good], "test"), job, delivery, report)
     except SegmentError as error:
         failed = error
 rejects.close()

@@ -14,7 +14,7 @@ from sending import run
 
 from airflow_provider_segment.calls import AllColumns, Identify
 from airflow_provider_segment.core.errors import SettingError
-from airflow_provider_segment.core.pages import pages_of
+from airflow_provider_segment.core.rows.pages import pages_of
 from airflow_provider_segment.testing import SegmentServer
 
 AT = dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC)

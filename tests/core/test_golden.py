@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_segment.calls import Constant, Json, as_calls
-from airflow_provider_segment.core.batching import encoder
-from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.mapping import CompiledCall
+from airflow_provider_segment.core.mapping.compiler import CompiledCall
+from airflow_provider_segment.core.mapping.encoding import encoder
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.rows.columns import Columns
 
 CASES = json.loads((Path(__file__).parent / "golden" / "segment_actions.json").read_text(encoding="utf-8"))["cases"]
 

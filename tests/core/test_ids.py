@@ -10,10 +10,10 @@ import pytest
 from sending import run
 
 from airflow_provider_segment.calls import Alias, Constant, Group, Identify, Track
-from airflow_provider_segment.core import messages
 from airflow_provider_segment.core.errors import Refused, RejectedError, SettingError
-from airflow_provider_segment.core.ids import Ids
-from airflow_provider_segment.core.mapping import Columns, CompiledCall
+from airflow_provider_segment.core.mapping import messages
+from airflow_provider_segment.core.mapping.compiler import Columns, CompiledCall
+from airflow_provider_segment.core.mapping.ids import Ids
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.testing import SegmentServer
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import Entry, State
 from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.state import Entry, State
 
 MINE = Holder("shop", "customers", "monday", -1, 1)
 OTHER = Holder("shop", "customers", "tuesday", -1, 1)

@@ -27,12 +27,12 @@ from airflow_provider_segment.calls import (
     Track,
     as_calls,
 )
-from airflow_provider_segment.core.batching import encoder
-from airflow_provider_segment.core.columns import Columns
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
-from airflow_provider_segment.core.mapping import CompiledCall
+from airflow_provider_segment.core.mapping.compiler import CompiledCall
+from airflow_provider_segment.core.mapping.encoding import encoder
+from airflow_provider_segment.core.mapping.values import MissingTimezone
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.values import ZoneMissing
+from airflow_provider_segment.core.rows.columns import Columns
 
 
 def compiled(call: Call, columns: Sequence[str], **options: Any) -> CompiledCall:
@@ -201,7 +201,7 @@ def test_timestamp_is_absent_or_iso_8601() -> None:
     at = dt.datetime.fromisoformat("2026-07-01T12:00")
     assert message(call, {"at": at}, timezone="Europe/Berlin")["timestamp"] == "2026-07-01T10:00:00Z"
     assert message(call, {"at": at.replace(tzinfo=dt.UTC)})["timestamp"] == "2026-07-01T12:00:00Z"
-    with pytest.raises(ZoneMissing, match=r"^timestamp:"):
+    with pytest.raises(MissingTimezone, match=r"^timestamp:"):
         message(call, {"at": at})
 
 

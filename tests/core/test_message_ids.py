@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naming import shown
 
-from airflow_provider_segment.core.message_ids import (
+from airflow_provider_segment.core.mapping.message_ids import (
     Namespace,
     Occurrences,
-    Origins,
+    RowKeys,
     content_digest,
     fingerprint,
     with_id,
@@ -142,7 +142,7 @@ VALUE = st.one_of(
 
 
 def ids_of(pages: list[list[tuple[Any, ...]]], key: tuple[int, ...] = ()) -> list[str]:
-    origins, make = Origins(key), Namespace("sync").maker("call").make
+    origins, make = RowKeys(key), Namespace("sync").maker("call").make
     return [make(origin, b"content") for page in pages for origin in origins.of(page) if origin is not None]
 
 
@@ -159,7 +159,7 @@ def test_ids_do_not_depend_on_the_order(different: list[tuple[Any, ...]], data: 
 @given(st.lists(st.tuples(VALUE, st.sampled_from([1, 2, None])), max_size=10))
 def test_key_tells_rows_apart(rows: list[tuple[Any, ...]]) -> None:
     """With a key a row is known by its key alone; one with a null in it has no origin."""
-    origins = Origins((1,)).of(rows)
+    origins = RowKeys((1,)).of(rows)
     assert [origin is None for origin in origins] == [row[1] is None for row in rows]
     assert len({*origins} - {None}) == len({row[1] for row in rows} - {None})
 
@@ -169,15 +169,15 @@ def test_key_tells_rows_apart(rows: list[tuple[Any, ...]]) -> None:
 )
 def test_key_may_be_anything_but_null(value: Any) -> None:
     """Only a null makes a key useless, not a value that looks like one."""
-    (origin,) = Origins((0, 1)).of([(value, "x")])
+    (origin,) = RowKeys((0, 1)).of([(value, "x")])
     assert origin is not None
-    assert Origins((0, 1)).of([(value, None), (None, value)]) == [None, None]
+    assert RowKeys((0, 1)).of([(value, None), (None, value)]) == [None, None]
 
 
 def test_key_columns_have_an_order() -> None:
     """A key of two columns does not take (a, b) for (b, a), nor (ab, "") for (a, b)."""
     rows = [("a", "b"), ("b", "a"), ("ab", ""), ("", "ab"), (1, 2), ("1", 2), ("a", "b")]
-    assert len(set(Origins((0, 1)).of(rows))) == len(rows) - 1
+    assert len(set(RowKeys((0, 1)).of(rows))) == len(rows) - 1
 
 
 RARE = [
@@ -189,10 +189,10 @@ RARE = [
 @pytest.mark.parametrize("value", RARE, ids=shown)
 def test_row_may_hold_anything(value: Any) -> None:
     """A value that JSON has no place for, large numbers and broken text included, does not end the run here."""
-    one, other, again = Origins(()).of([(value, 1), (value, 2), (value, 1)])
+    one, other, again = RowKeys(()).of([(value, 1), (value, 2), (value, 1)])
     assert len({one, other, again}) == 3
-    assert Origins((1,)).of([(value, 1)]) == Origins((1,)).of([("other", 1)])
-    assert Origins((0, 1)).of([(value, None)]) == [None]
+    assert RowKeys((1,)).of([(value, 1)]) == RowKeys((1,)).of([("other", 1)])
+    assert RowKeys((0, 1)).of([(value, None)]) == [None]
 
 
 def deep(levels: int) -> Any:
@@ -201,7 +201,7 @@ def deep(levels: int) -> Any:
 
 def test_row_may_be_deep() -> None:
     """A row that is nested too deep to be sent is refused by the rule for it, and does not end the run here."""
-    assert len(Origins(()).of([(deep(400),)])) == 1
+    assert len(RowKeys(()).of([(deep(400),)])) == 1
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_row_may_be_deep() -> None:
 )
 def test_same_value_in_another_dress_is_the_same_row(one: Any, other: Any) -> None:
     """A session in another time zone, or another type of the driver for the same value, repeats the ids."""
-    assert Origins(()).of([(one,)]) == Origins(()).of([(other,)])
-    assert Origins((0,)).of([(one,)]) == Origins((0,)).of([(other,)])
+    assert RowKeys(()).of([(one,)]) == RowKeys(()).of([(other,)])
+    assert RowKeys((0,)).of([(one,)]) == RowKeys((0,)).of([(other,)])
 
 
 def test_large_arrays_are_told_apart() -> None:
@@ -228,4 +228,4 @@ def test_large_arrays_are_told_apart() -> None:
     for kind in (float, object):
         long, other = np.zeros(5_000, dtype=kind), np.zeros(5_000, dtype=kind)
         other[2_500] = 1
-        assert len({origin[:-8] for origin in Origins(()).of([(long,), (other,)]) if origin}) == 2
+        assert len({origin[:-8] for origin in RowKeys(()).of([(long,), (other,)]) if origin}) == 2

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_segment.core import messages
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.values import ZoneMissing
+from airflow_provider_segment.core.mapping import messages
+from airflow_provider_segment.core.mapping.values import MissingTimezone
 from airflow_provider_segment.testing import ingest
 
 USER = {"userId": "u1"}
@@ -179,7 +179,7 @@ def test_bad_written_message_is_refused(message: Any, code: str) -> None:
 
 def test_written_timestamp_needs_a_zone() -> None:
     """A timestamp without a zone in a message that a user wrote stops the run."""
-    with pytest.raises(ZoneMissing):
+    with pytest.raises(MissingTimezone):
         messages.on_the_wire({**IDENTIFY, "timestamp": dt.datetime.fromisoformat("2026-01-31")}, None)
 
 
@@ -194,6 +194,6 @@ def test_written_by_pythons_names() -> None:
 def test_many_names_are_noticed(names: int, wide: bool) -> None:
     """More than 300 traits or properties, which Engage and Unify drop, are noticed."""
     names_of = dict.fromkeys(map(str, range(names)))
-    assert messages.is_wide({**IDENTIFY, "traits": names_of}) is wide
-    assert messages.is_wide({**TRACK, "properties": names_of}) is wide
-    assert messages.is_wide({**IDENTIFY, "traits": None}) is False
+    assert messages.has_too_many_names({**IDENTIFY, "traits": names_of}) is wide
+    assert messages.has_too_many_names({**TRACK, "properties": names_of}) is wide
+    assert messages.has_too_many_names({**IDENTIFY, "traits": None}) is False

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from sending import adds_up, delivery_to, run
 
 from airflow_provider_segment.calls import Constant, Identify, Track
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import ColumnError, TooFewRowsError
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pages import Pages
-from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.pipeline import SyncJob, sync
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.state import State
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.testing import SegmentServer
 
 USERS = Identify("id")
@@ -112,9 +112,9 @@ def start(
     """Send rows, of which the source tells the total or does not."""
     report = report or Report()
     on_progress = options.pop("on_progress", lambda _: None)
-    plan = Plan([USERS], Namespace("sync", "run"), Options(**options), on_progress=on_progress)
+    job = SyncJob([USERS], Namespace("sync", "run"), Options(**options), on_progress=on_progress)
     with delivery_to(segment, max_in_flight=1) as way:
-        sync(Pages(["id"], rows, "tests", total), plan, way, report)
+        sync(Pages(["id"], rows, "tests", total), job, way, report)
     return report
 
 
@@ -125,7 +125,7 @@ def changes(segment: SegmentServer, folder: Path, rows: int) -> None:
     with closing(State(engine, "sync", "key", Holder(run_id="run"))) as state, delivery_to(segment) as way:
         sync(
             Pages(["id"], pages(rows), "tests"),
-            Plan([USERS, LEFT], Namespace("unused"), options, state=state),
+            SyncJob([USERS, LEFT], Namespace("unused"), options, state=state),
             way,
             Report(),
         )

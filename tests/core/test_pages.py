@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_segment.core.errors import ColumnError, SettingError
-from airflow_provider_segment.core.pages import pages_of
+from airflow_provider_segment.core.rows.pages import pages_of
 
 DICTS = st.lists(st.fixed_dictionaries({"a": st.integers()}, optional={"b": st.text(max_size=2)}), max_size=20)
 

@@ -19,7 +19,8 @@ from naming import shown
 from sending import KEY, QUICK, adds_up, delivery_to, run, transport_to
 
 from airflow_provider_segment.calls import AllColumns, Constant, Group, Identify, Json, Page, Track
-from airflow_provider_segment.core.delivery import Delivery, Pace
+from airflow_provider_segment.core.delivery.retries import RetryPolicy
+from airflow_provider_segment.core.delivery.sender import Delivery, Pace
 from airflow_provider_segment.core.errors import (
     ColumnError,
     CredentialsError,
@@ -30,11 +31,10 @@ from airflow_provider_segment.core.errors import (
     SettingError,
     SourceError,
 )
-from airflow_provider_segment.core.message_ids import Namespace, fingerprint
-from airflow_provider_segment.core.pages import Pages, pages_of
-from airflow_provider_segment.core.pipeline import Plan, sync
+from airflow_provider_segment.core.mapping.message_ids import Namespace, fingerprint
+from airflow_provider_segment.core.pipeline import SyncJob, sync
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.retries import RetryPolicy
+from airflow_provider_segment.core.rows.pages import Pages, pages_of
 from airflow_provider_segment.testing import SegmentServer
 
 ANY = Identify("id", traits=["x"])
@@ -478,10 +478,10 @@ def test_written_messages_are_sent(segment: SegmentServer) -> None:
 def test_progress_is_told_after_each_page(segment: SegmentServer) -> None:
     """What watches a run sees the rows after each page, and true counts at the end."""
     seen: list[int] = []
-    plan = Plan([ANY], Namespace("s"), on_progress=lambda report: seen.append(report.rows))
+    job = SyncJob([ANY], Namespace("s"), on_progress=lambda report: seen.append(report.rows))
     report = Report()
     with delivery_to(segment, QUICK) as delivery:
-        sync(Pages(["id", "x"], [[(1, 1)], [(2, 2), (3, 3)]], "tests"), plan, delivery, report)
+        sync(Pages(["id", "x"], [[(1, 1)], [(2, 2), (3, 3)]], "tests"), job, delivery, report)
     assert (seen, report.accepted) == ([1, 3], 3)
 
 

@@ -71,5 +71,5 @@ def test_constant_is_refused_when_the_sync_is_compiled(server: SegmentServer) ->
 
 def test_reason_without_a_column_is_a_sentence_too() -> None:
     """Where no column can be named, the reason says so in plain words."""
-    assert Refused("code", "cast {column}").told() == "cast the column"
-    assert Refused("code", "cast {column}").told("at") == "column at: cast at"
+    assert Refused("code", "cast {column}").text() == "cast the column"
+    assert Refused("code", "cast {column}").text("at") == "column at: cast at"

@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from sending import adds_up, delivery_to, run
 
 from airflow_provider_segment.calls import Constant, Identify, Track
-from airflow_provider_segment.core import resume_database
-from airflow_provider_segment.core.delivery import Pace
+from airflow_provider_segment.core.changes import resume_database
+from airflow_provider_segment.core.changes.resume import Resume, numbers_of
+from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
+from airflow_provider_segment.core.delivery.sender import Pace
 from airflow_provider_segment.core.errors import RejectedError, StateError
-from airflow_provider_segment.core.message_ids import Namespace
+from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.report import Report
-from airflow_provider_segment.core.resume import Resume, numbers_of
-from airflow_provider_segment.core.resume_database import DatabaseMemory
 from airflow_provider_segment.testing import SegmentServer
 
 RANDOM = random.Random(20_261_126)  # noqa: S311  the same rows in each run of the tests

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_segment.core.retries import RetryPolicy, Success, Verdict, asked_wait, judge
+from airflow_provider_segment.core.delivery.retries import RetryPolicy, Success, Verdict, asked_wait, judge
 
 NOW = dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC)
 

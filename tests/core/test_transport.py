@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sending import KEY, LIBRARY, event, transport_to
 
-from airflow_provider_segment.core.batching import MAX_BODY_BYTES
-from airflow_provider_segment.core.transport import Response, Transport, reach
+from airflow_provider_segment.core.delivery.batching import MAX_BODY_BYTES
+from airflow_provider_segment.core.delivery.transport import Response, Transport, reach
 from airflow_provider_segment.testing import Request, SegmentServer
 
 

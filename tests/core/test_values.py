@@ -21,15 +21,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naming import shown
 
-from airflow_provider_segment.core import batching, values
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.values import ZoneMissing
+from airflow_provider_segment.core.mapping import encoding, values
+from airflow_provider_segment.core.mapping.values import MissingTimezone
 
 UTC = dt.UTC
 NAIVE = dt.datetime.fromisoformat("2026-01-31T09:30")
 BERLIN = ZoneInfo("Europe/Berlin")
 ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
-encode = batching.encoder(UTC, with_id=True)
+encode = encoding.encoder(UTC, with_id=True)
 
 
 class Colour(enum.Enum):
@@ -290,15 +290,15 @@ def test_timestamp_without_a_zone_stops_both_ways(value: Any) -> None:
     """Without a zone for them, timestamps that carry none are nobody's to guess: the run ends."""
     for way in (
         lambda v: values.to_json(v, None, "traits.x"),
-        lambda v: batching.encoder(None, with_id=True)({"x": v}),
+        lambda v: encoding.encoder(None, with_id=True)({"x": v}),
     ):
-        with pytest.raises(ZoneMissing, match="timezone='UTC'"):
+        with pytest.raises(MissingTimezone, match="timezone='UTC'"):
             way(value)
 
 
 def test_timestamps_without_a_zone_take_the_one_of_the_run() -> None:
     """A naive timestamp is read in the zone that was given, daylight saving included."""
-    zoned = batching.encoder(BERLIN, with_id=True)
+    zoned = encoding.encoder(BERLIN, with_id=True)
     assert zoned({"winter": NAIVE, "summer": NAIVE.replace(month=7)}) == (
         b'{"winter":"2026-01-31T08:30:00Z","summer":"2026-07-31T07:30:00Z"}'
     )
@@ -428,7 +428,7 @@ def test_other_timestamps_are_refused(value: Any) -> None:
 @pytest.mark.parametrize("value", [NAIVE, dt.date(2026, 1, 31), "2026-01-31T09:30:00"])
 def test_message_timestamp_needs_a_zone(value: Any) -> None:
     """A message's timestamp without a zone stops a run that was given none."""
-    with pytest.raises(ZoneMissing, match="timezone"):
+    with pytest.raises(MissingTimezone, match="timezone"):
         values.timestamp(value, None)
 
 

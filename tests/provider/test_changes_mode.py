@@ -23,9 +23,9 @@ from runs import RunDag, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import Entry, State
 from airflow_provider_segment.core.errors import LeaseError
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.state import Entry, State
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
@@ -285,7 +285,7 @@ class TestEveryDatabase:
             assert again.known(number, [1]) == {}
             again.save([Entry(number, 1, 6, 1, 2)])
             with pytest.raises(LeaseError):
-                first.doubt(None)
+                first.make_due(None)
             with pytest.raises(LeaseError):
                 first.forget()
             assert again.known(number, [1])[1][1:4] == (6, 1, 2)
@@ -294,8 +294,8 @@ class TestEveryDatabase:
 HOLDER = """
 import sys
 import sqlalchemy as sa
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.state import State
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import State
 url, schema, seconds = sys.argv[1:]
 me = Holder(run_id="killed")
 state = State(sa.create_engine(url), "s", "key", me, schema=schema or None, lease_seconds=int(seconds))

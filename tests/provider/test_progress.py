@@ -11,7 +11,7 @@ from warehouses import PostgresWarehouse, SqliteWarehouse
 
 import airflow_provider_segment.hooks.segment as hook_module
 from airflow_provider_segment.calls import Identify
-from airflow_provider_segment.core.pages import pages_of
+from airflow_provider_segment.core.rows.pages import pages_of
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator

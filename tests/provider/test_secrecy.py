@@ -26,7 +26,7 @@ from runs import RunDag, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import Alias, Bool, Call, Group, Identify, Json, Page, Track
-from airflow_provider_segment.core.unreadable import Unreadable
+from airflow_provider_segment.core.rows.unreadable import Unreadable
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.operators.segment import SegmentIdentifyOperator
 from airflow_provider_segment.testing import Request, SegmentServer

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import redact
 
+from airflow_provider_segment.core.delivery.retries import Success
 from airflow_provider_segment.core.errors import SettingError
-from airflow_provider_segment.core.retries import Success
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.settings import Settings
 from airflow_provider_segment.testing import SegmentServer

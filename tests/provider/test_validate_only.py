@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import task
 from runs import NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.calls import Constant, Identify, Track
-from airflow_provider_segment.core.holder import Holder
+from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.state import open_state
 from airflow_provider_segment.testing import SegmentServer

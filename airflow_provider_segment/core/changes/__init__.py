@@ -1,0 +1,1 @@
+"""What is due: the comparison with what Segment last accepted, and the state that remembers it."""

@@ -1,0 +1,32 @@
+"""Whether so many of the known keys may be gone from a query's result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from airflow_provider_segment.core.changes.state import Base
+from airflow_provider_segment.core.errors import DeletionError
+
+
+def check_share(identity: str, gone: Mapping[int, int], bases: Sequence[Base], allowed: float) -> None:
+    """Refuse to delete more than a share of the keys that were known before.
+
+    Before means: when this run began, and when each one began since which none has ended whole. Otherwise a run that
+    saved new keys and was killed would make room for the next one to delete all old ones.
+
+    :param identity: of the call.
+    :param gone: the number of its keys that are gone, by the run that wrote them last.
+    :param bases: how many keys were known, and when; the last is this run's.
+    :param allowed: the share.
+    :raises DeletionError: if more are gone.
+    """
+    *earlier, now = bases
+    for base in (now, *earlier):
+        # Those of its keys that are gone now, and at least as many as runs in between have deleted.
+        lost = sum(n for run, n in gone.items() if run < base.run) + max(0, base.known - now.known)
+        if lost > allowed * base.known:
+            before = "" if base is now else f" of before run {base.run}, since which no run has ended whole,"
+            raise DeletionError(
+                f"{identity}: {lost:,} of {base.known:,} known keys{before} are gone from the result; max_deleted "
+                f"allows a share of {allowed:g}. Nothing was deleted; mend the query or raise it"
+            )

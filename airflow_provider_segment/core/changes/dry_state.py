@@ -1,0 +1,190 @@
+"""The state of a dry run: it is only read, without a lease; what the run would have saved is kept aside."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_provider_segment.core.changes import dialects
+from airflow_provider_segment.core.changes.connection import LOG, StateConnection
+from airflow_provider_segment.core.changes.lease import check_owner
+from airflow_provider_segment.core.changes.state import GONE, Base, Entry, State, StoredEntry
+from airflow_provider_segment.core.changes.tables import Tables, columns_of
+
+
+class StateView(State):
+    """The state of a sync as it is, also while a run writes it; where there is none, nothing is known.
+
+    It makes nothing, takes no lease and writes nothing: of State it has what reads.
+
+    :param engine: of its database.
+    :param sync_id: whose state it is.
+    :param write_key: the fingerprint of the source's key.
+    :param schema: of the database.
+    :param place: as for State.
+    :param log: as for State.
+    :raises SettingError: if the state belongs to another write key or layout.
+    :raises StateError: if the database fails.
+    """
+
+    def __init__(
+        self,
+        engine: sa.engine.Engine,
+        sync_id: str,
+        write_key: str,
+        *,
+        schema: str | None = None,
+        place: str = "its database",
+        log: Any = LOG,
+    ) -> None:
+        self.sync_id = sync_id
+        self.place, self.log = place, log
+        self.is_file = engine.dialect.name == "sqlite"
+        self.is_new = True
+        self.generation, self.run, self.is_recovering = uuid.uuid4().hex, 1, False
+        self._tables = Tables(schema)
+        self._sql = dialects.dialect_of(engine, self._tables.state, reads_only=True)
+        self._number, self._has_sample, self._has_known = 0, False, False  # of no sync
+        self._connection = StateConnection(engine, log)
+        try:
+            self._connection.run("reading it", lambda connection: self._look(connection, write_key))
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _look(self, connection: sa.engine.Connection, write_key: str) -> None:
+        """Find out what there is: perhaps nothing, or tables of an older version."""
+        tables = self._tables
+        columns = columns_of(connection, tables.state)
+        if not columns:
+            return
+        self._has_sample = bool(columns_of(connection, tables.sample))
+        self._has_known = bool(columns_of(connection, tables.known))
+        if "meaning" not in columns:
+            self._sql = dataclasses.replace(self._sql, meaning="NULL")
+            state = tables.state
+            tables.state = sa.Table(state.name, sa.MetaData(schema=state.schema), autoload_with=connection)
+        sync = tables.sync.c
+        query = sa.select(sync.sync_no, sync.layout, sync.generation, sync.write_key, sync.run)
+        row = connection.execute(query.where(sync.sync_id == self.sync_id)).one_or_none()
+        if row is not None:
+            check_owner(self.sync_id, row, write_key)
+            self.is_new = False
+            self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
+
+    def call(self, identity: str) -> tuple[int, bool]:
+        """Return the number of a call, 0 where it is not known, and whether a run that went to its end has seen it.
+
+        :param identity: of the call within its sync.
+        """
+        call = self._tables.call.c
+        if self._number:
+            mine = sa.select(call.call_no, call.seen).where(call.sync_no == self._number, call.identity == identity)
+            found = self._connection.run("looking up a call", lambda c: c.execute(mine).one_or_none())
+            if found is not None:
+                return found.call_no, bool(found.seen)
+        return 0, False
+
+    def sample(self, call: int) -> str | None:
+        """Return what Samples keeps of a call; see State.
+
+        :param call: its number.
+        """
+        return super().sample(call) if call and self._has_sample else None
+
+    def bases(self, call: int) -> list[Base]:
+        """Return how many keys are known now, and were when earlier runs began; see State.
+
+        :param call: its number.
+        """
+        return super().bases(call) if self._has_known else [Base(self.run, self.count(call))]
+
+    def close(self, _: str = "") -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class DryState:
+    """What a run knows that saves nothing: the state, and above it what the run would have saved.
+
+    :param state: of the sync.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.place, self.is_file, self.is_new, self.log = state.place, state.is_file, state.is_new, state.log
+        self.sync_id, self.generation = state.sync_id, state.generation
+        self.run, self.is_recovering = state.run, state.is_recovering
+        self._calls: dict[str, int] = {}
+        # A file of its own that is gone with the connection: there may be millions.
+        engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(""), poolclass=sa.pool.StaticPool)
+        table = Tables().state
+        table.create(engine)
+        self._above = dialects.dialect_of(engine, table, reads_only=True)
+        self._connection = engine.connect()
+        self._transaction = self._connection.begin()  # of which nobody sees the end
+
+    def call(self, identity: str) -> tuple[int, bool]:
+        """Return the number of a call, and whether a run that went to its end has seen it; see State."""
+        number, seen = self._state.call(identity)
+        # Calls that the state does not know have numbers of their own here.
+        return number or self._calls.setdefault(identity, -1 - len(self._calls)), seen
+
+    def accepted(self, call: int, keys: Sequence[int]) -> dict[int, int]:
+        """Return the contents of keys that are not in doubt; see State."""
+        if not keys:
+            return {}
+        below = self._state.accepted(call, keys) if call > 0 else {}
+        above = self._connection.exec_driver_sql(*self._above.accepted(call, keys)).cursor.fetchall()
+        return below | dict(above)
+
+    def known(self, call: int, keys: Sequence[int]) -> dict[int, StoredEntry]:
+        """Return all that is known of keys; see State."""
+        below = self._state.known(call, keys) if call > 0 else {}
+        above = self._connection.exec_driver_sql(*self._above.known(call, keys)).cursor.fetchall()
+        return below | {row[0]: row for row in above}
+
+    def bases(self, call: int) -> list[Base]:
+        """Return how many keys the state knows, and knew when earlier runs began; see State."""
+        return self._state.bases(call) if call > 0 else [Base(self.run, 0)]
+
+    def keep_bases(self, known: Mapping[int, int]) -> None:
+        """Save nothing."""
+
+    def span(self, call: int) -> tuple[int, int] | None:
+        """Return the least and the largest key that the state has; see State."""
+        return self._state.span(call) if call > 0 else None
+
+    def keys(self, call: int, size: int) -> Iterator[Sequence[tuple[int, int]]]:
+        """Yield the keys that the state knows and that are not gone, some at a time; see State."""
+        for page in self._state.keys(call, size) if call > 0 else ():
+            above = self._connection.exec_driver_sql(*self._above.known(call, [key for key, _ in page])).cursor
+            gone = {row[0] for row in above.fetchall() if row[1] == GONE}
+            yield [(key, run) for key, run in page if key not in gone]
+
+    def entries(self, call: int, keys: Sequence[int]) -> list[Entry]:
+        """Return what the state knows of some keys; see State."""
+        return self._state.entries(call, keys)
+
+    def sample(self, call: int) -> str | None:
+        """Return what Samples keeps of a call; see State."""
+        return self._state.sample(call) if call > 0 else None
+
+    def save(self, entries: Sequence[Entry]) -> None:
+        """Keep aside what a run would have saved.
+
+        :param entries: at most one for each call and key.
+        """
+        if entries:
+            self._connection.exec_driver_sql(*self._above.upsert(entries))
+
+    def keep_sample(self, call: int, fields: str) -> None:
+        """Save nothing."""
+
+    def seen(self, calls: Sequence[int]) -> None:
+        """Save nothing."""

@@ -1,0 +1,202 @@
+"""The lease on a sync's state: one run at a time may write it, and each run is written down."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_provider_segment.core.changes.connection import StateConnection, Work
+from airflow_provider_segment.core.changes.history import History, RunDetails
+from airflow_provider_segment.core.changes.tables import LAYOUT, Tables
+from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
+from airflow_provider_segment.core.mapping.message_ids import fingerprint
+
+LEASE_SECONDS = 60
+RENEW_SECONDS = 20
+LOOK_SECONDS = 1.0
+# Seconds that giving the lease back may take: whoever is killed has no more.
+LAST_PATIENCE = 3.0
+
+T = TypeVar("T")
+
+
+class Lease:
+    """The right to write the state of one sync.
+
+    :param engine: of the database, for the thread that renews the lease.
+    :param connection: to the same; its log is told for whom is waited.
+    :param tables: of the states in it.
+    :param now: the seconds since 1970 by its clock, in SQL.
+    :param sync_id: whose state it is.
+    :param details: of this run.
+    :param seconds: after which a lease that nobody renews is free.
+    :ivar number: of the sync in this database.
+    :ivar generation: of its message ids.
+    :ivar run: the number of this run.
+    :ivar is_recovering: whether the run before left calls whose fate is not known, also for keys that are not known.
+    """
+
+    def __init__(
+        self,
+        engine: sa.engine.Engine,
+        connection: StateConnection,
+        tables: Tables,
+        now: Any,
+        sync_id: str,
+        details: RunDetails,
+        seconds: int = LEASE_SECONDS,
+    ) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._tables = tables
+        self._history = History(tables, sync_id)
+        self._now = now
+        self._sync_id = sync_id
+        self._details = details
+        self._seconds = seconds
+        self._token = uuid.uuid4().hex
+        self._closing = threading.Event()
+        self._renewal = threading.Thread(target=self._renew, name="segment-lease", daemon=True)
+        self.number, self.generation, self.run, self.is_recovering = 0, "", 0, False
+
+    def take(self, write_key: str | None) -> None:
+        """Take the lease; one that another run holds is waited for, as long as it takes to run out.
+
+        :param write_key: the fingerprint of the source's key; None takes the state of any.
+        :raises SettingError: if there is no such state, or it is not for this run.
+        :raises LeaseError: if the other run goes on.
+        """
+        most, began, is_waiting = self._seconds + 1.0, time.monotonic(), False
+        while True:
+            held = self._connection.run("taking its lease", lambda c: self._try_to_take(c, write_key))
+            if held is None:
+                break
+            waited = time.monotonic() - began
+            if waited >= most:
+                raise LeaseError(
+                    f"sync_id {self._sync_id!r}: another run is writing its state; they must not run at once. It is "
+                    f"held by {held}. Waited for {waited:.0f} s. Set max_active_runs=1 for the DAG, so that its runs "
+                    "do not meet, and retries for the task"
+                )
+            if not is_waiting:
+                self._connection.log.warning(
+                    "sync_id %r: its state is held by %s. Waiting for it, at most %.0f s; then the task fails for a "
+                    "retry. Set max_active_runs=1 for the DAG, so that its runs do not meet, and retries for the task",
+                    self._sync_id,
+                    held,
+                    most,
+                )
+            is_waiting = True
+            self._closing.wait(min(LOOK_SECONDS, most - waited))
+        if is_waiting:
+            waited = time.monotonic() - began
+            self._connection.log.info("sync_id %r: its state is free, after %.1f s", self._sync_id, waited)
+        self._connection.on_new = self._prolong
+        self._renewal.start()
+
+    def writing(self, what: str, work: Work[T], **patience: float) -> T:
+        """Return what a transaction gives that nobody without the lease can make.
+
+        :param what: it does, for the error.
+        :param work: of the transaction: it may be run again after an end that nobody heard of.
+        :param patience: as for StateConnection.run().
+        :raises LeaseError: if another run has taken the lease.
+        """
+
+        def held(connection: sa.engine.Connection) -> T:
+            self._prolong(connection)
+            return work(connection)
+
+        return self._connection.run(what, held, **patience)
+
+    def give_back(self, outcome: str) -> None:
+        """Free the lease, and write down how the run ended.
+
+        :param outcome: "success", "failed" or "killed".
+        """
+        self._closing.set()
+        self._renewal.join()
+
+        def give(connection: sa.engine.Connection) -> None:
+            connection.execute(self._mine.values(token=None, holder=None, expires=0))
+            self._history.end(connection, self.number, self.run, outcome, self._now)
+
+        # A lease that was lost cannot be given back, but how the run ended is still written down.
+        self._connection.on_new = lambda _: None
+        with suppress(StateError):  # the lease runs out by itself
+            self._connection.run("giving its lease back", give, patience=LAST_PATIENCE)
+
+    def _try_to_take(self, connection: sa.engine.Connection, write_key: str | None) -> str | None:
+        """Take the lease, or return who holds it."""
+        sync = self._tables.sync
+        query = sa.select(sync).where(sync.c.sync_id == self._sync_id).with_for_update()
+        row: Any = connection.execute(query).one_or_none()
+        if row is None:
+            raise SettingError(f"sync_id {self._sync_id!r} has no state here")
+        if row.token == self._token:  # an earlier transaction of this run took it, and nobody heard how it ended
+            return None
+        if write_key is not None:
+            check_owner(self._sync_id, row, write_key)
+        self._history.check_tasks(connection, row.sync_no, self._details)
+        now = connection.execute(sa.select(self._now)).scalar_one()
+        holder = fingerprint(self._details.holder.name)
+        if row.token is not None and row.expires > now and row.holder != holder:
+            return self._history.describe(connection, row.sync_no, row.run)
+        self.number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
+        self.is_recovering = not row.clean
+        values = {"holder": holder, "token": self._token, "run": self.run, "clean": 0}
+        connection.execute(
+            sa.update(sync).where(sync.c.sync_no == self.number).values(**values, expires=now + self._seconds)
+        )
+        last_sign = now if row.token is None else min(now, row.expires - self._seconds)
+        self._history.end(connection, self.number, None, "killed", last_sign)
+        self._history.begin(connection, self.number, self.run, self._details, now)
+        return None
+
+    @property
+    def _mine(self) -> Any:
+        """The statement that changes the sync's row as long as this run holds the lease."""
+        sync = self._tables.sync
+        return sa.update(sync).where(sync.c.sync_no == self.number, sync.c.token == self._token)
+
+    def _prolong(self, connection: sa.engine.Connection) -> None:
+        if connection.execute(self._mine.values(expires=self._now + self._seconds)).rowcount != 1:
+            raise LeaseError(
+                f"sync_id {self._sync_id!r}: another run has taken over its state; this one writes no more"
+            )
+
+    def _renew(self) -> None:
+        """Prolong the lease while the source or Segment keeps the run waiting."""
+        every = min(RENEW_SECONDS, self._seconds / 3)
+        while not self._closing.wait(every):
+            try:
+                with self._engine.connect() as connection, connection.begin():
+                    self._prolong(connection)
+            except (SQLAlchemyError, LeaseError):
+                continue  # the next write says so, if it lasts
+
+
+def check_owner(sync_id: str, row: Any, write_key: str) -> None:
+    """Check that a state is one that this version can read, and about the same source.
+
+    :param sync_id: whose state it is.
+    :param row: of ``segment_sync``.
+    :param write_key: the fingerprint of the source's key.
+    :raises SettingError: if it is not.
+    """
+    if row.layout != LAYOUT:
+        raise SettingError(
+            f"sync_id {sync_id!r}: its state has layout {row.layout}, this version knows {LAYOUT}: "
+            "use the version that wrote it, or start over with SegmentHook.reset"
+        )
+    if row.write_key != write_key:
+        raise SettingError(
+            f"sync_id {sync_id!r}: its state is about another source (another write key). To send all to this "
+            "one, give it another sync_id, or start over with SegmentHook.reset"
+        )

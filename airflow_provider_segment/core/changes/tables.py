@@ -1,0 +1,119 @@
+"""The tables of all states in one database, made where they are not there; older ones get the columns that are new.
+
+``segment_sync``: one row a sync, with the generation that its message ids carry and the lease of the run that may
+write. ``segment_call``: one row a call, by its identity. ``segment_state``: one row a call and key, in 64-bit integers:
+the key (itself where it is an integer, else a hash), hashes of key and content, and how many calls were accepted.
+``segment_sample``: for each call, the fields of some keys in four bits each (samples.py). ``segment_run``: one row
+a run, which is a try of a task. ``segment_known``: how many keys of a call were known when a run began that did not end
+whole. There is no personal data in them but the ids of calls made on "deleted", without which nothing could be sent.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+LAYOUT = 1
+
+_NAME = sa.String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+
+
+class Tables:
+    """The tables.
+
+    :param schema: of the database; None takes its default.
+    """
+
+    def __init__(self, schema: str | None = None) -> None:
+        self.meta = sa.MetaData(schema=schema)
+        self.sync = sa.Table(
+            "segment_sync",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=True),
+            sa.Column("sync_id", _NAME, nullable=False, unique=True),
+            sa.Column("layout", sa.Integer, nullable=False),
+            sa.Column("generation", sa.String(32), nullable=False),
+            sa.Column("write_key", sa.String(32), nullable=False),
+            sa.Column("run", sa.Integer, nullable=False),
+            sa.Column("holder", sa.String(32)),
+            sa.Column("token", sa.String(32)),
+            sa.Column("expires", sa.BigInteger, nullable=False),
+            sa.Column("clean", sa.Integer, nullable=False),
+        )
+        self.call = sa.Table(
+            "segment_call",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=True),
+            sa.Column("sync_no", sa.Integer, nullable=False),
+            sa.Column("identity", _NAME, nullable=False),
+            sa.Column("seen", sa.Integer, nullable=False),
+            sa.UniqueConstraint("sync_no", "identity"),
+        )
+        self.state = sa.Table(
+            "segment_state",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("row_key", sa.BigInteger, primary_key=True, autoincrement=False),
+            sa.Column("content", sa.BigInteger, nullable=False),
+            sa.Column("sent", sa.Integer, nullable=False),
+            sa.Column("run", sa.Integer, nullable=False),
+            sa.Column("doubt", sa.Integer, nullable=False),
+            sa.Column("ids", sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")),
+            sa.Column("meaning", sa.BigInteger),
+            sqlite_with_rowid=False,
+        )
+        self.sample = sa.Table(
+            "segment_sample",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("fields", sa.Text().with_variant(mysql.LONGTEXT, "mysql"), nullable=False),
+        )
+        self.run = sa.Table(
+            "segment_run",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("dag_id", _NAME, nullable=False),  # this and the next two are empty outside of a task
+            sa.Column("task_id", _NAME, nullable=False),
+            sa.Column("run_id", _NAME, nullable=False),
+            sa.Column("map_index", sa.Integer, nullable=False),
+            sa.Column("try_number", sa.Integer, nullable=False),
+            sa.Column("mode", sa.String(20), nullable=False),  # changes or reset
+            sa.Column("deletes", sa.Integer, nullable=False),  # whether it looked for keys that are gone
+            sa.Column("started", sa.BigInteger, nullable=False),  # seconds since 1970, by the database's clock
+            sa.Column("ended", sa.BigInteger),  # of a killed run: its last sign of life
+            sa.Column("state", sa.String(10), nullable=False),  # running, success, failed or killed
+        )
+        self.known = sa.Table(
+            "segment_known",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("known", sa.BigInteger, nullable=False),
+        )
+
+    def make(self, connection: sa.engine.Connection) -> None:
+        """Make tables and columns that are missing; new columns can be null: older versions write rows without them.
+
+        :param connection: to the database.
+        """
+        self.meta.create_all(connection)
+        for table in self.meta.sorted_tables:
+            there = columns_of(connection, table)
+            for column in table.columns:
+                if column.name not in there:
+                    words = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+                    name = connection.dialect.identifier_preparer.format_table(table)
+                    connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {words}")
+
+
+def columns_of(connection: sa.engine.Connection, table: sa.Table) -> set[str]:
+    """Return the names of the columns that a table has in the database; none where it is not there.
+
+    :param connection: to the database.
+    :param table: as it should be.
+    """
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(table.name, schema=table.schema):
+        return set()
+    return {column["name"] for column in inspector.get_columns(table.name, schema=table.schema)}

@@ -1,0 +1,310 @@
+"""Batches on their way: each with its tries, several at once, taken back in the order in which they end."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from airflow_provider_segment.core.delivery.batching import MAX_BODY_BYTES, MAX_EVENTS, Batch
+from airflow_provider_segment.core.delivery.retries import (
+    MAX_ASKED_WAIT,
+    RetryPolicy,
+    Success,
+    Verdict,
+    asked_wait,
+    judge,
+)
+from airflow_provider_segment.core.delivery.transport import Response, Transport
+from airflow_provider_segment.core.errors import CredentialsError, EndpointError, NotSentError, SegmentError
+
+# Events that a batch may always have under a limit, as far as they are ten seconds' worth.
+_SMALL_BATCH = 25
+# Seconds between looks at whether somebody has stopped the run.
+_LOOK = 0.2
+STOPPED = "the run was stopped"
+# Stands for the answer that nobody waited for.
+_NO_ANSWER = Response(None, trouble=STOPPED)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one batch.
+
+    :param batch: the batch.
+    :param accepted: the ranges of events that were acknowledged.
+    :param rejected: events that were refused, by place, each with the answer.
+    :param error: why the run cannot go on, where it cannot.
+    """
+
+    batch: Batch
+    accepted: list[range] = field(default_factory=list)
+    rejected: list[tuple[int, Response]] = field(default_factory=list)
+    error: SegmentError | None = None
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+
+    def count(self) -> int:
+        """Return how many events were acknowledged."""
+        return sum(map(len, self.accepted))
+
+
+class Pace:
+    """Holds all senders of a task to one rate, and all of them back when one is told to wait.
+
+    :param events_per_second: 0 means no limit.
+    """
+
+    def __init__(self, events_per_second: float = 0) -> None:
+        self.max_events = _batch_size(events_per_second) if events_per_second else MAX_EVENTS
+        self._rate = events_per_second
+        self._lock = threading.Lock()
+        self._next = 0.0
+        self._held_until = 0.0
+
+    def wait(self, events: int, stopping: threading.Event) -> None:
+        """Wait until some events may go, or until everything stops.
+
+        :param events: how many.
+        :param stopping: is set when the run ends early.
+        """
+        while not stopping.is_set():
+            with self._lock:
+                now = time.monotonic()
+                start = max(self._next, self._held_until)
+                if start <= now:
+                    self._next = now + (events / self._rate if self._rate else 0.0)
+                    return
+            stopping.wait(start - now)  # then it is whose turn it is: another sender may have been told to wait
+
+    def hold(self, seconds: float) -> None:
+        """Let no sender go on before some seconds have passed.
+
+        :param seconds: from now.
+        """
+        with self._lock:
+            self._held_until = max(self._held_until, time.monotonic() + seconds)
+
+
+def _batch_size(rate: float) -> int:
+    """Return how many events a batch holds under a limit: any span of time has at most these above the limit.
+
+    A tenth of a second's, since larger ones would come as bursts; of a small limit more, so that the requests do not
+    outnumber what they carry.
+    """
+    return max(1, int(min(MAX_EVENTS, max(rate / 10, min(_SMALL_BATCH, rate * 10)))))
+
+
+class Delivery:
+    """Sends batches, several at once.
+
+    :param transport: posts one body.
+    :param policy: when to try again.
+    :param pace: the limit that all senders share.
+    :param max_in_flight: batches at once.
+    :param success: what the endpoint answers when it has taken a batch.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        policy: RetryPolicy,
+        pace: Pace,
+        max_in_flight: int = 8,
+        success: Success = Success.SEGMENT,
+    ) -> None:
+        self.max_bytes = MAX_BODY_BYTES - transport.overhead
+        self.max_events = pace.max_events
+        self._transport = transport
+        self._policy = policy
+        self._pace = pace
+        self._success = success
+        self._max_in_flight = max_in_flight
+        # A batch has its deadline; after it one request may still wait for its turn, its answer and a last token.
+        self._patience = policy.deadline + MAX_ASKED_WAIT + 4 * transport.timeout
+        # Connecting and reading, each within the time-out; then a moment for the thread to say so.
+        self.longest_request = 2 * transport.timeout + 1.0
+        self._stopping = threading.Event()
+        self._flying: set[Future[Outcome]] = set()
+        self._work: queue.SimpleQueue[tuple[Future[Outcome], Batch] | None] = queue.SimpleQueue()
+        self._senders = [
+            threading.Thread(target=self._send, name=f"segment_{number}", daemon=True)
+            for number in range(max_in_flight)
+        ]
+        for sender in self._senders:
+            sender.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        for _ in self._senders:
+            self._work.put(None)
+        if not self._flying:
+            for sender in self._senders:
+                sender.join()
+        # A request that outlived the grace of a failed run ends by its own time-out; nobody waits for it, since
+        # senders are daemons: Airflow may have seconds left to end the process.
+        self._transport.close()
+
+    def make_room(self) -> list[Outcome]:
+        """Return the outcomes of batches that have ended; waits while too many are on their way.
+
+        :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte; or the run was
+            stopped.
+        """
+        self.check()
+        self._wait_until(lambda: len(self._flying) - sum(f.done() for f in self._flying) < self._max_in_flight)
+        return self._ended()
+
+    def submit(self, batch: Batch) -> None:
+        """Send a batch on its way."""
+        future: Future[Outcome] = Future()
+        self._flying.add(future)
+        self._work.put((future, batch))
+
+    def drain(self, seconds: float | None = None) -> list[Outcome]:
+        """Wait for the batches that are on their way, and return their outcomes.
+
+        :param seconds: how long to wait; by default as long as a batch can take.
+        :raises NotSentError: if one does not end in that time.
+        """
+        if seconds is None and not self._stopping.is_set():
+            self._wait_until(lambda: all(future.done() for future in self._flying))
+        else:
+            wait(self._flying, self.longest_request if seconds is None else seconds)
+        return self._ended()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self._stopping.is_set()
+
+    def check(self) -> None:
+        """Say so when somebody has stopped it.
+
+        :raises NotSentError: then.
+        """
+        if self._stopping.is_set():
+            raise NotSentError(STOPPED)
+
+    def stop(self) -> None:
+        """Let requests that were made come back, and make no new ones."""
+        self._stopping.set()
+
+    def _send(self) -> None:
+        """Be one sender: deliver batches until there are none."""
+        while (work := self._work.get()) is not None:
+            future, batch = work
+            try:
+                future.set_result(self._deliver(batch))
+            except BaseException as error:  # noqa: BLE001  a bug; whoever waits for the outcome raises it
+                future.set_exception(error)
+
+    def _wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for batches to end, and look from time to time whether somebody has stopped the run.
+
+        :raises NotSentError: if somebody has, or none ends in time.
+        """
+        deadline = time.monotonic() + self._patience
+        while not is_so():
+            self.check()
+            if time.monotonic() > deadline:
+                raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
+            wait({future for future in self._flying if not future.done()}, _LOOK, FIRST_COMPLETED)
+
+    def _ended(self) -> list[Outcome]:
+        ended = {future for future in self._flying if future.done()}
+        self._flying -= ended
+        return [future.result() for future in ended]
+
+    def _deliver(self, batch: Batch) -> Outcome:
+        """Send a batch; when its body is refused, halve it until the bad events are found."""
+        outcome = Outcome(batch)
+        began = time.monotonic()
+        parts = [range(len(batch))]
+        while parts and outcome.error is None:
+            part = parts.pop()
+            response, verdict = self._post(outcome, batch.events[part.start : part.stop], began)
+            if verdict is Verdict.ACCEPTED:
+                outcome.accepted.append(part)
+            elif verdict is Verdict.SPLIT and len(part) > 1:
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+            elif verdict is Verdict.SPLIT:
+                outcome.rejected.append((part.start, response))
+            else:
+                if batch.is_quoted_by(response.text, part):
+                    response = replace(response, text="")
+                outcome.error = _error(verdict, response, self._transport.endpoint)
+        return outcome
+
+    def _post(self, outcome: Outcome, events: list[bytes], began: float) -> tuple[Response, Verdict]:
+        """Post some events until there is an answer that another try would not change, or time is up."""
+        renewed = False
+        for attempt in itertools.count(1):
+            self._pace.wait(len(events), self._stopping)
+            if self._stopping.is_set():
+                break
+            response = self._transport.post(events)
+            outcome.requests += response.sent > 0  # none was made where there was no token to make it with
+            outcome.retries += attempt > 1
+            outcome.bytes += response.sent
+            verdict = self._judge(response)
+            if verdict is Verdict.SPLIT and "write key" in response.message.lower():
+                verdict = Verdict.CREDENTIALS  # "An invalid write key was provided": halving would not find it
+            if verdict is Verdict.CREDENTIALS and not renewed and self._transport.renew():
+                renewed = True
+                continue
+            if verdict is not Verdict.RETRY:
+                return response, verdict
+            asked = asked_wait(response.headers, dt.datetime.now(dt.UTC))
+            seconds = self._policy.wait(attempt, time.monotonic() - began, asked)
+            if seconds is None:
+                return response, verdict
+            if response.status == 429:
+                self._pace.hold(seconds)
+            self._stopping.wait(seconds)
+        return _NO_ANSWER, Verdict.RETRY
+
+    def _judge(self, response: Response) -> Verdict:
+        oauth = self._transport.has_tokens
+        verdict = judge(response.status, documented=response.documented, oauth=oauth, success=self._success)
+        if verdict is Verdict.ACCEPTED and self._success is Success.COMPATIBLE:
+            self._success = Success.SEGMENT  # it speaks as Segment does: what sounds otherwise from now on may pass
+        return verdict
+
+
+def _error(verdict: Verdict, response: Response, endpoint: str) -> SegmentError:
+    """Say why the run cannot go on, and what to do."""
+    if response is _NO_ANSWER:
+        return NotSentError(STOPPED)
+    if verdict is Verdict.CREDENTIALS:
+        if response.trouble:
+            return CredentialsError(f"{response.trouble}: check the connection's OAuth app id, key id and private key")
+        return CredentialsError(
+            f"{endpoint} refuses the write key (HTTP {response.status}): check the connection's key"
+        )
+    if verdict is Verdict.UNCLEAR:
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        found = " ".join(filter(None, (str(response), kind[:40], repr(response.text) if response.text else "")))
+        return EndpointError(
+            f'{endpoint}/batch answers {found} in place of HTTP 200 with {{"success": true}}. If it is a server like '
+            "Segment's, such as RudderStack, and this means that it took the events, set accept_any_2xx in the "
+            "connection's extra; otherwise check the connection's host"
+        )
+    if verdict is Verdict.MISPLACED:
+        location = response.headers.get("location", "").partition("?")[0]
+        moved = f", which points to {location} and is not followed with the key" if location else ""
+        return EndpointError(
+            f"{endpoint}/batch answers HTTP {response.status}{moved}: check the connection's host and region"
+        )
+    return NotSentError(f"{endpoint} could not take a batch within its deadline; the last answer: {response}")

@@ -1,0 +1,1 @@
+"""A row becomes a message: columns to fields, values to JSON, Segment's rules, message ids, bytes."""

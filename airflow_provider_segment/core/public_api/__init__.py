@@ -1,0 +1,1 @@
+"""Segment's Public API, which knows sources and their write keys."""
