@@ -3,7 +3,7 @@
 A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row.
 
 1. read      a page of rows comes from the source            pages
-2. tell      what tells the row from the others              message_ids.Origins, keys
+2. tell      what tells the row from the others              message_ids.RowKeys, keys
 3. map       each call makes its message from the row        route, mapping.CompiledCall, readers
 4. encode    the bytes that are measured and sent            route, encoding.encoder
 5. compare   with sync_mode="changes": is it due at all?     changes, fingerprints, rekeying, state

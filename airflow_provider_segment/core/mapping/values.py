@@ -40,7 +40,7 @@ def to_json(value: Any, zone: dt.tzinfo | None, path: str = "", depth: int = 0) 
     :param path: where in the message the value stands, for the reason of a refusal.
     :param depth: how deep in other values it stands.
     :raises Refused: if there is no rule for the value.
-    :raises ZoneMissing: if it is a timestamp without a zone, and there is no zone to give it.
+    :raises MissingTimezone: if it is a timestamp without a zone, and there is no zone to give it.
     """
     if (often := _OFTEN.get(type(value))) is not None:
         return often(value, zone, path)
@@ -104,7 +104,7 @@ def _compound(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> Any:
 def instant(value: dt.datetime, zone: dt.tzinfo | None, path: str) -> str:
     """Return a point in time in UTC: sessions with other time zones must not make other messages.
 
-    :raises ZoneMissing: if it carries no zone, and there is no zone to give it.
+    :raises MissingTimezone: if it carries no zone, and there is no zone to give it.
     """
     if value.tzinfo is None:
         value = value.replace(tzinfo=_known(zone, path))
@@ -118,7 +118,7 @@ def timestamp(value: Any, zone: dt.tzinfo | None, path: str = "timestamp") -> st
     """Return a message's timestamp as ISO 8601 in UTC, or None where there is none.
 
     :raises Refused: if it is neither a date nor a text that says one as ISO 8601.
-    :raises ZoneMissing: if it carries no zone, and there is no zone to give it.
+    :raises MissingTimezone: if it carries no zone, and there is no zone to give it.
     """
     if isinstance(value, str):
         return _instant_of_text(value, zone, path) if value else None
