@@ -12,7 +12,7 @@ from runs import RunDag, new_dag
 
 from airflow_provider_segment.core.errors import QueryError
 from airflow_provider_segment.testing import SegmentServer
-from airflow_provider_segment.transfers.database_errors import Asked, call_driver
+from airflow_provider_segment.transfers.database_errors import Query, call_driver
 
 ODBC = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]"
 NOTHING = "Column 'nothing' cannot be resolved"
@@ -250,7 +250,7 @@ class TestOtherDrivers:
             raise error
 
         with pytest.raises(QueryError) as caught:
-            call_driver(fail, "the query", Asked("SELECT", parameters, None))
+            call_driver(fail, "the query", Query("SELECT", parameters, None))
         assert "syntax error near '***@***.***' and '***' of the column nothing" in str(caught.value)
         assert caught.value.__context__ is None
 
