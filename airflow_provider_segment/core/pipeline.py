@@ -12,80 +12,46 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 7. cut       batches, by bytes and by count                  batching.Batcher
 8. show      the first messages, for a reader who asks       preview
 9. deliver   a batch is posted, again where that may help    delivery, retries, transport
-10. settle   acknowledged, refused, not sent: all counted,   report, rejects
+10. settle   acknowledged, refused, not sent: all counted,   accounting, report, rejects
              and what was accepted is remembered             changes, state; resume
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
+from airflow_provider_segment.core.accounting import Accounting
 from airflow_provider_segment.core.delivery.batching import Batch, Batcher
 from airflow_provider_segment.core.delivery.preview import Preview
-from airflow_provider_segment.core.delivery.rejects import NoRejects, Rejects, line_of
-from airflow_provider_segment.core.delivery.sender import Delivery, Outcome
+from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import (
-    CredentialsError,
     Refused,
-    RejectedError,
-    RejectsError,
     SegmentError,
-    StateError,
     TooFewRowsError,
 )
+from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.compiler import CompiledCall, WrittenMessages
-from airflow_provider_segment.core.mapping.message_ids import Namespace, RowKeys
+from airflow_provider_segment.core.mapping.message_ids import RowKeys
 from airflow_provider_segment.core.mapping.messages import Message
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.mapping.route import Route
 from airflow_provider_segment.core.mapping.values import MissingTimezone
-from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.report import Rejection, Report
+from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages, read_ahead
 from airflow_provider_segment.core.rows.unreadable import unreadable_in
 
 if TYPE_CHECKING:
-    from airflow_provider_segment.core.changes.comparison import Changes, DueCalls, InFlight
-    from airflow_provider_segment.core.changes.resume import Resume
-    from airflow_provider_segment.core.changes.state import State
+    from airflow_provider_segment.core.changes.comparison import Changes
+    from airflow_provider_segment.core.changes.in_flight import DueCalls
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
 GRACE = 3.0
-
-
-@dataclass(frozen=True)
-class SyncJob:
-    """What a run is to do.
-
-    :param calls: each row makes each of them; None where the rows are messages already, of one column.
-    :param namespace: where the message ids are unique.
-    :param options: how rows become calls.
-    :param rejects: where refused calls are written.
-    :param state: what Segment last accepted, where only changes are sent.
-    :param resume: what earlier tries of the run had acknowledged, where all is sent and this is known.
-    :param on_progress: is called with the report after each page.
-    :param on_warning: is called at once with what should be known before the run ends.
-    """
-
-    calls: Sequence[Call] | None
-    namespace: Namespace
-    options: Options = field(default_factory=Options)
-    rejects: Rejects = field(default_factory=NoRejects)
-    state: State | None = None
-    resume: Resume | None = None
-    on_progress: Callable[[Report], None] = lambda _: None
-    on_warning: Callable[[str], None] = lambda _: None
 
 
 def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
@@ -108,13 +74,13 @@ def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
         # A task that is killed has seconds to end; otherwise requests on their way have the time that they need.
         in_a_hurry = delivery.is_stopped or not isinstance(error, Exception)
         delivery.stop()
-        run.settle(delivery.drain(GRACE if in_a_hurry else delivery.longest_request), failing=True)
+        run.accounting.settle(delivery.drain(GRACE if in_a_hurry else delivery.longest_request), failing=True)
         run.finish()
         if isinstance(error, SegmentError):
-            raise run.with_report(error) from None
+            raise run.accounting.with_report(error) from None
         raise
     run.finish()
-    run.judge()
+    run.accounting.judge()
 
 
 class _Run:
@@ -141,10 +107,8 @@ class _Run:
         of_rows = [route for route in self._routes if route.is_of_rows]
         self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
         self._made_none = 0
-        self._rejects = job.rejects
         self._resume = job.resume
-        self._broken: SegmentError | None = None
-        self._has_key = bool(job.options.key_columns)
+        self.accounting = Accounting(job, report, self._changes)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(job.options.preview_path)
 
@@ -157,7 +121,7 @@ class _Run:
             self._job.on_progress(self._report)
         for batch in self._batcher.rest():
             self._post(batch)
-        self.settle(self._delivery.drain())
+        self.accounting.settle(self._delivery.drain())
         if self._changes is not None:
             self._send_deletions(self._changes)
 
@@ -180,14 +144,14 @@ class _Run:
                 "none; mend the rows, or leave them out in the query"
             )
             self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
-        for identity, due in changes.deletions(self._refuse_change):
+        for identity, due in changes.deletions(self.accounting.refuse_change):
             self._report.calls += len(due.rows)
             self._plan_for(identity, due)
             for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight):
                 self._post(batch)
         for batch in self._batcher.rest():
             self._post(batch)
-        self.settle(self._delivery.drain())
+        self.accounting.settle(self._delivery.drain())
         changes.finish()
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
@@ -207,9 +171,9 @@ class _Run:
                     self._report.unchanged += len(events) - len(left)
                     rows, events, keys = (_at(left, values) for values in (rows, events, keys))
                 self._report.planned[route.call.identity]["all"] += len(events)
-                yield from self._batcher.add(route.call.identity, rows, events, keys if self._has_key else None)
+                yield from self._batcher.add(route.call.identity, rows, events, keys if self._key else None)
             else:
-                refuse = partial(self._refuse_change, identity=route.call.identity)
+                refuse = partial(self.accounting.refuse_change, identity=route.call.identity)
                 due = self._changes.due(route.call.identity, rows, events, keys, _at(places, page), refuse)
                 self._report.unchanged += due.unchanged
                 self._plan_for(route.call.identity, due)
@@ -246,7 +210,7 @@ class _Run:
                 places += [place] if route.places([row]) else []
             except Refused as refused:
                 self._report.calls += 1
-                self._refuse(route.rejection(first + place, refused), row_keys[place], None)
+                self.accounting.refuse(route.rejection(first + place, refused), row_keys[place], None)
         return places
 
     def _events(
@@ -276,7 +240,7 @@ class _Run:
                 events += route.encoded([made], key)
                 places.append(place)
             except Refused as refused:
-                self._refuse(route.rejection(first + place, refused), row_keys[place], made)
+                self.accounting.refuse(route.rejection(first + place, refused), row_keys[place], made)
             except MissingTimezone as error:
                 stop = route.stopped_by(first + place, error)
             if stop is not None:  # raised here, so that the row's own names stand in no context of it
@@ -286,117 +250,24 @@ class _Run:
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
         if self._job.options.validate_only:
-            if self._changes is not None:  # so that a later row of the same key is told as it would be
-                self._remember(self._changes, batch.in_flight, batch.in_flight)
+            # So that a later row of the same key is counted as it would be.
+            self.accounting.remember(batch.in_flight, batch.in_flight)
             return
-        self.settle(self._delivery.make_room())
+        self.accounting.settle(self._delivery.make_room())
         if self._changes is not None:
             self._changes.mark_in_doubt(batch.in_flight)
         self._delivery.submit(batch)
 
-    def settle(self, outcomes: Iterable[Outcome], *, failing: bool = False) -> None:
-        """Count what became of batches; then say why the run cannot go on, if it cannot."""
-        errors: list[SegmentError] = []
-        for outcome in outcomes:
-            self._count(outcome)
-            if outcome.error is not None:
-                errors.append(outcome.error)
-        if self._broken is not None:
-            errors.append(self._broken)
-        if errors and not failing:
-            raise errors[0]
-
-    def _count(self, outcome: Outcome) -> None:
-        report, batch = self._report, outcome.batch
-        accepted = outcome.count()
-        if len(outcome.rejected) == len(batch) > 1 and outcome.error is None and self._is_first():
-            outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
-        report.accepted += accepted
-        report.batches += accepted > 0
-        report.requests += outcome.requests
-        report.retries += outcome.retries
-        report.bytes += outcome.bytes
-        for place, answer in outcome.rejected:
-            row, call = batch.rows[place], batch.calls[place]
-            said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
-            reason = said or "Segment gave no reason that can be shown; it refused this message alone"
-            rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
-            self._refuse(rejection, batch.keys[place], batch.events[place])
-        if self._resume is not None and accepted:
-            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
-            self._resume.accepted(chain.from_iterable(parts))
-        if self._changes is not None:
-            acknowledged = [mark for part in outcome.accepted for mark in batch.in_flight[part.start : part.stop]]
-            self._remember(self._changes, acknowledged, batch.in_flight)
-
-    def _is_first(self) -> bool:
-        """Tell whether nothing was accepted yet, as far as is known."""
-        state, resume = self._job.state, self._resume
-        if self._report.accepted or (resume is not None and resume.known):
-            return False
-        try:
-            return not (state is not None and state.has_accepted())
-        except StateError:
-            return False
-
-    def _remember(self, changes: Changes, accepted: Sequence[InFlight], in_flight: Sequence[InFlight]) -> None:
-        """Save what was accepted, now that it is acknowledged, and count it by the kind of the change."""
-        for mark in accepted:
-            setattr(self._report, mark.kind, getattr(self._report, mark.kind) + 1)
-        try:
-            changes.accepted(accepted)
-        except StateError as error:
-            self._broken = self._broken or error  # the next run sends these again, under the same ids
-        changes.ended(in_flight)
-
-    def _refuse_change(self, row: int, key: bytes, refused: Refused, *, identity: str) -> None:
-        """Refuse a call that the state, not the mapping, found wrong."""
-        if row == 0:
-            self._report.calls += 1  # no row asked for it: its key is gone
-        self._refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.text()), key, None)
-
-    def _refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
-        """Count a refused call, and write it down where the user asked for it."""
-        self._report.refuse(rejection)
-        named = (
-            dict(zip(self._job.options.key_columns, orjson.loads(key), strict=True)) if key and self._has_key else None
-        )
-        try:
-            self._rejects.write(line_of(rejection, named, message))
-        except RejectsError as error:
-            self._rejects, self._broken = (
-                NoRejects(),
-                self._broken or error,
-            )  # settle() raises it, when all that came back is counted
-
-    def judge(self) -> None:
-        """Say so when too many calls were refused."""
-        report, allowed = self._report, self._job.options.max_rejected
-        refused = report.invalid + report.rejected
-        if refused > (allowed * report.calls if allowed < 1 else allowed):
-            raise self.with_report(
-                RejectedError(
-                    f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}"
-                )
-            )
-
-    def with_report(self, error: SegmentError) -> SegmentError:
-        """Return an error with what had happened until then: the counts and the commonest reasons, never a value."""
-        error.report = self._report
-        error.args = (f"{error}. {self._report.summary()}{self._report.commonest()}",)
-        return error
-
     def finish(self) -> None:
-        """Whatever had no other end was not sent."""
-        report = self._report
-        report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
+        """Say what looked wrong in the rows that were read, and count what had no other end."""
         for route in self._routes:
-            route.warn(report)
+            route.warn(self._report)
         if self._made_none:
-            report.warn("rows", "made_no_call", "rows made no call: the `when` of none fits them", self._made_none)
+            reason = "rows made no call: the `when` of none fits them"
+            self._report.warn("rows", "made_no_call", reason, self._made_none)
         for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
-            report.warn(identity, "nearly_all_updated", reason, number)
-        report.seconds = round(time.monotonic() - report.started, 3)
+            self._report.warn(identity, "nearly_all_updated", reason, number)
+        self.accounting.close()
 
 
 def _at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:

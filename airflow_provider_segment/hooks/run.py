@@ -11,8 +11,9 @@ from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.core.delivery.rejects import LocalRejects, NoRejects, Rejects, path_of_try
 from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import SegmentError, SettingError
+from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pipeline import SyncJob, sync
+from airflow_provider_segment.core.pipeline import sync
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.hooks import sigterm

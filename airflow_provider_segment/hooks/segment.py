@@ -18,10 +18,10 @@ from airflow_provider_segment.core.delivery.retries import RetryPolicy
 from airflow_provider_segment.core.delivery.sender import Delivery, Pace
 from airflow_provider_segment.core.delivery.transport import Response, Transport, reach
 from airflow_provider_segment.core.errors import SegmentError, SettingError
+from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import fingerprint
 from airflow_provider_segment.core.mapping.messages import written
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pipeline import SyncJob
 from airflow_provider_segment.core.public_api.write_key import fetch_write_key
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.pages import Pages, pages_of

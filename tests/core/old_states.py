@@ -24,9 +24,10 @@ from sending import delivery_to
 from airflow_provider_segment.calls import Call, Constant, Identify, Track
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pipeline import SyncJob, sync
+from airflow_provider_segment.core.pipeline import sync
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.testing import SegmentServer

@@ -47,9 +47,10 @@ from airflow_provider_segment.core.errors import (
     SourceError,
     StateError,
 )
+from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import Namespace, RowKeys
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pipeline import SyncJob, sync
+from airflow_provider_segment.core.pipeline import sync
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.keys import numbers_of
 from airflow_provider_segment.core.rows.pages import Pages

@@ -22,9 +22,10 @@ from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.delivery.retries import RetryPolicy
 from airflow_provider_segment.core.delivery.sender import Delivery, Pace
 from airflow_provider_segment.core.delivery.transport import Transport
+from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.pipeline import SyncJob, sync
+from airflow_provider_segment.core.pipeline import sync
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.testing import SegmentServer

@@ -13,7 +13,7 @@ from test_changes import CAME, GONE, ONE_TRY, USERS, Table, kinds
 
 from airflow_provider_segment.calls import Call, Constant, Identify, Track
 from airflow_provider_segment.core.changes.deletions import check_share
-from airflow_provider_segment.core.changes.state import Base
+from airflow_provider_segment.core.changes.entries import Base
 from airflow_provider_segment.core.errors import CredentialsError, DeletionError, NotSentError
 from airflow_provider_segment.testing import SegmentServer
 

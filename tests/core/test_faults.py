@@ -604,7 +604,8 @@ from airflow_provider_segment.core.errors import SegmentError
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.pages import Pages
-from airflow_provider_segment.core.pipeline import SyncJob, sync
+from airflow_provider_segment.core.job import SyncJob
+from airflow_provider_segment.core.pipeline import sync
 from airflow_provider_segment.core.delivery.rejects import LocalRejects
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.delivery.transport import Transport

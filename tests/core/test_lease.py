@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_segment.core.changes.entries import Entry
 from airflow_provider_segment.core.changes.holder import Holder
-from airflow_provider_segment.core.changes.state import Entry, State
+from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
 
 MINE = Holder("shop", "customers", "monday", -1, 1)

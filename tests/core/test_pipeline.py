@@ -31,8 +31,9 @@ from airflow_provider_segment.core.errors import (
     SettingError,
     SourceError,
 )
+from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import Namespace, fingerprint
-from airflow_provider_segment.core.pipeline import SyncJob, sync
+from airflow_provider_segment.core.pipeline import sync
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.pages import Pages, pages_of
 from airflow_provider_segment.testing import SegmentServer

@@ -23,8 +23,9 @@ from runs import RunDag, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
+from airflow_provider_segment.core.changes.entries import Entry
 from airflow_provider_segment.core.changes.holder import Holder
-from airflow_provider_segment.core.changes.state import Entry, State
+from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import LeaseError
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer

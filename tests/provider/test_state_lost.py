@@ -19,8 +19,9 @@ from warehouses import PostgresServer, PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.changes.connection import StateConnection
+from airflow_provider_segment.core.changes.entries import AS_NEW, Entry
 from airflow_provider_segment.core.changes.holder import Holder
-from airflow_provider_segment.core.changes.state import AS_NEW, Entry, State
+from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import LeaseError, StateError
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from airflow_provider_segment.core.changes.state import Base
+from airflow_provider_segment.core.changes.entries import Base
 from airflow_provider_segment.core.errors import DeletionError
 
 

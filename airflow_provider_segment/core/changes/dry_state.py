@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
+from airflow_provider_segment.core.changes.entries import GONE, Base, Entry, StoredEntry
 from airflow_provider_segment.core.changes.lease import check_owner
-from airflow_provider_segment.core.changes.state import GONE, Base, Entry, State, StoredEntry
+from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.changes.tables import Tables, columns_of
 
 

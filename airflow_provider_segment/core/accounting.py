@@ -1,0 +1,165 @@
+"""What became of each call: counted, written down, remembered, and judged when the run ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import orjson
+
+from airflow_provider_segment.core.delivery.rejects import NoRejects, line_of
+from airflow_provider_segment.core.delivery.sender import Outcome
+from airflow_provider_segment.core.errors import (
+    CredentialsError,
+    Refused,
+    RejectedError,
+    RejectsError,
+    SegmentError,
+    StateError,
+)
+from airflow_provider_segment.core.job import SyncJob
+from airflow_provider_segment.core.mapping.messages import Message
+from airflow_provider_segment.core.report import Rejection, Report
+
+if TYPE_CHECKING:
+    from airflow_provider_segment.core.changes.comparison import Changes
+    from airflow_provider_segment.core.changes.in_flight import InFlight
+
+
+class Accounting:
+    """Counts what became of the calls of a run.
+
+    :param job: what the run is to do.
+    :param report: is filled.
+    :param changes: remembers what was accepted, where only changes are sent.
+    """
+
+    def __init__(self, job: SyncJob, report: Report, changes: Changes | None) -> None:
+        self._job = job
+        self._report = report
+        self._changes = changes
+        self._rejects = job.rejects
+        self._key_columns = job.options.key_columns
+        self._broken: SegmentError | None = None
+
+    def settle(self, outcomes: Iterable[Outcome], *, failing: bool = False) -> None:
+        """Count what became of batches; then say why the run cannot go on, if it cannot.
+
+        :param outcomes: of batches that have ended.
+        :param failing: whether the run ends early already, for another reason.
+        :raises SegmentError: the first reason.
+        """
+        errors: list[SegmentError] = []
+        for outcome in outcomes:
+            self._count(outcome)
+            if outcome.error is not None:
+                errors.append(outcome.error)
+        if self._broken is not None:
+            errors.append(self._broken)
+        if errors and not failing:
+            raise errors[0]
+
+    def _count(self, outcome: Outcome) -> None:
+        report, batch = self._report, outcome.batch
+        accepted = outcome.count()
+        if len(outcome.rejected) == len(batch) > 1 and outcome.error is None and self._is_first():
+            outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
+        report.accepted += accepted
+        report.batches += accepted > 0
+        report.requests += outcome.requests
+        report.retries += outcome.retries
+        report.bytes += outcome.bytes
+        for place, answer in outcome.rejected:
+            row, call = batch.rows[place], batch.calls[place]
+            said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
+            reason = said or "Segment gave no reason that can be shown; it refused this message alone"
+            rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
+            self.refuse(rejection, batch.keys[place], batch.events[place])
+        if self._job.resume is not None and accepted:
+            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
+            self._job.resume.accepted(chain.from_iterable(parts))
+        self.remember(
+            [one for part in outcome.accepted for one in batch.in_flight[part.start : part.stop]], batch.in_flight
+        )
+
+    def _is_first(self) -> bool:
+        """Tell whether nothing was accepted yet, as far as is known."""
+        state, resume = self._job.state, self._job.resume
+        if self._report.accepted or (resume is not None and resume.known):
+            return False
+        try:
+            return not (state is not None and state.has_accepted())
+        except StateError:
+            return False
+
+    def remember(self, accepted: Sequence[InFlight], in_flight: Sequence[InFlight]) -> None:
+        """Save what was accepted, now that it is acknowledged, and count it by the kind of the change.
+
+        :param accepted: those that were.
+        :param in_flight: all that were on their way with them.
+        """
+        if self._changes is None:
+            return
+        for one in accepted:
+            setattr(self._report, one.kind, getattr(self._report, one.kind) + 1)
+        try:
+            self._changes.accepted(accepted)
+        except StateError as error:
+            self._broken = self._broken or error  # the next run sends these again, under the same ids
+        self._changes.ended(in_flight)
+
+    def refuse_change(self, row: int, key: bytes, refused: Refused, *, identity: str) -> None:
+        """Refuse a call that the state, not the mapping, found wrong.
+
+        :param row: its number; 0 where the row is gone.
+        :param key: of the row.
+        :param refused: why.
+        :param identity: of the call.
+        """
+        if row == 0:
+            self._report.calls += 1  # no row asked for it: its key is gone
+        self.refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.text()), key, None)
+
+    def refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
+        """Count a refused call, and write it down where the user asked for it.
+
+        :param rejection: the call and the reason.
+        :param key: of its row.
+        :param message: as far as it was made.
+        """
+        self._report.refuse(rejection)
+        columns = self._key_columns
+        named = dict(zip(columns, orjson.loads(key), strict=True)) if key and columns else None
+        try:
+            self._rejects.write(line_of(rejection, named, message))
+        except RejectsError as error:
+            self._rejects = NoRejects()
+            self._broken = self._broken or error  # settle() raises it, when all that came back is counted
+
+    def judge(self) -> None:
+        """Say so when too many calls were refused.
+
+        :raises RejectedError: then.
+        """
+        report, allowed = self._report, self._job.options.max_rejected
+        refused = report.invalid + report.rejected
+        if refused > (allowed * report.calls if allowed < 1 else allowed):
+            raise self.with_report(
+                RejectedError(
+                    f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}"
+                )
+            )
+
+    def with_report(self, error: SegmentError) -> SegmentError:
+        """Return an error with what had happened until then: the counts and the commonest reasons, never a value."""
+        error.report = self._report
+        error.args = (f"{error}. {self._report.summary()}{self._report.commonest()}",)
+        return error
+
+    def close(self) -> None:
+        """Count what had no other end as not sent."""
+        report = self._report
+        report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
+        report.seconds = round(time.monotonic() - report.started, 3)
