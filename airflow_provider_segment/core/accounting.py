@@ -130,6 +130,8 @@ class Accounting:
         :param message: as far as it was made.
         """
         self._report.refuse(rejection)
+        if self._changes is not None:
+            self._changes.prefilter.unsettle(rejection.row)
         columns = self._key_columns
         named = dict(zip(columns, orjson.loads(key), strict=True)) if key and columns else None
         try:

@@ -3,16 +3,18 @@
 A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row.
 
 1. read      a page of rows comes from the source            pages
-2. tell      what tells the row from the others              message_ids.RowKeys, keys
-3. map       each call makes its message from the row        route, mapping.CompiledCall, readers
-4. encode    the bytes that are measured and sent            route, encoding.encoder
-5. compare   with sync_mode="changes": is it due at all?     changes, fingerprints, rekeying, state
-6. name      the id that a later try will repeat             route, message_ids.MessageIds
+2. skip      with sync_mode="changes": was this very row  changes.prefilter
+             settled by the run before?
+3. tell      what tells the row from the others              message_ids.RowKeys, keys
+4. map       each call makes its message from the row        route, mapping.CompiledCall, readers
+5. encode    the bytes that are measured and sent            route, encoding.encoder
+6. compare   with sync_mode="changes": is it due at all?     changes, fingerprints, rekeying, state
+7. name      the id that a later try will repeat             route, message_ids.MessageIds
              and skip what an earlier try had acknowledged   resume
-7. cut       batches, by bytes and by count                  batching.Batcher
-8. show      the first messages, for a reader who asks       preview
-9. deliver   a batch is posted, again where that may help    delivery, retries, transport
-10. settle   acknowledged, refused, not sent: all counted,   accounting, report, rejects
+8. cut       batches, by bytes and by count                  batching.Batcher
+9. show      the first messages, for a reader who asks       preview
+10. deliver  a batch is posted, again where that may help    delivery, retries, transport
+11. settle   acknowledged, refused, not sent: all counted,   accounting, report, rejects
              and what was accepted is remembered             changes, state; resume
 """
 
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
 from airflow_provider_segment.core.accounting import Accounting
+from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.delivery.batching import Batch, Batcher
 from airflow_provider_segment.core.delivery.preview import Preview
 from airflow_provider_segment.core.delivery.sender import Delivery
@@ -119,6 +122,9 @@ class _Run:
                 self._post(batch)
             self._warn_early()
             self._job.on_progress(self._report)
+        for identity, due in self._changes.rest(self.accounting.refuse_change) if self._changes is not None else ():
+            for batch in self._due(identity, due):
+                self._post(batch)
         for batch in self._batcher.rest():
             self._post(batch)
         self.accounting.settle(self._delivery.drain())
@@ -146,38 +152,54 @@ class _Run:
             self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
         for identity, due in changes.deletions(self.accounting.refuse_change):
             self._report.calls += len(due.rows)
-            self._plan_for(identity, due)
-            for batch in self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight):
+            for batch in self._due(identity, due):
                 self._post(batch)
         for batch in self._batcher.rest():
             self._post(batch)
         self.accounting.settle(self._delivery.drain())
-        changes.finish()
+        names = [route.call.identity for route in self._routes if not route.is_made]
+        unmade = [identity for identity in names if changes.is_unmade(identity, self._report)]
+        changes.finish(unmade, self._report)
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
         """Turn a page of rows into events, call by call, and yield the batches that are full."""
-        first = self._report.rows + 1
-        self._report.rows += len(page)
+        page, rows = self._to_look_at(page)
+        if not page:
+            return
         row_keys = self._row_keys.of(page)
-        if self._changes is not None:
-            self._changes.read(row_keys, page)
-        for route, wanted in zip(self._routes, self._wanted(page, row_keys, first), strict=True):
-            places, events = self._events(route, wanted, page, row_keys, first)
-            rows: Sequence[int] = [first + place for place in places]
-            keys = _at(places, row_keys)
+        numbers = () if self._changes is None else self._changes.read(row_keys, page)
+        for route, wanted in zip(self._routes, self._wanted(page, row_keys, rows), strict=True):
+            identity = route.call.identity
+            places, events = self._events(route, wanted, page, row_keys, rows)
+            of_rows, keys = _at(places, rows), _at(places, row_keys)
             if self._changes is None:
                 if self._resume is not None and self._resume.known:
                     left = self._resume.due(events)
                     self._report.unchanged += len(events) - len(left)
-                    rows, events, keys = (_at(left, values) for values in (rows, events, keys))
-                self._report.planned[route.call.identity]["all"] += len(events)
-                yield from self._batcher.add(route.call.identity, rows, events, keys if self._key else None)
+                    of_rows, events, keys = (_at(left, values) for values in (of_rows, events, keys))
+                self._report.planned[identity]["all"] += len(events)
+                yield from self._batcher.add(identity, of_rows, events, keys if self._key else None)
             else:
-                refuse = partial(self.accounting.refuse_change, identity=route.call.identity)
-                due = self._changes.due(route.call.identity, rows, events, keys, _at(places, page), refuse)
-                self._report.unchanged += due.unchanged
-                self._plan_for(route.call.identity, due)
-                yield from self._batcher.add(route.call.identity, due.rows, due.events, due.keys, due.in_flight)
+                found = CallsOfPage(of_rows, events, keys, _at(places, numbers), _at(places, page))
+                due = self._changes.due(identity, found, partial(self.accounting.refuse_change, identity=identity))
+                yield from self._due(identity, due)
+
+    def _to_look_at(self, page: Sequence[Row]) -> tuple[Sequence[Row], Sequence[int]]:
+        """Return the rows of a page that the filter lets through, and their numbers in the query's result."""
+        first = self._report.rows + 1
+        self._report.rows += len(page)
+        rows = range(first, first + len(page))
+        if self._changes is None or not page:
+            return page, rows
+        places = self._changes.prefilter.look(page, first)
+        self._report.skipped += len(page) - len(places)
+        return _at(places, page), _at(places, rows)
+
+    def _due(self, identity: str, due: DueCalls) -> Iterator[Batch]:
+        """Count what is due, and yield the batches that are full."""
+        self._report.unchanged += due.unchanged
+        self._plan_for(identity, due)
+        yield from self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight)
 
     def _plan_for(self, identity: str, due: DueCalls) -> None:
         """Count what is to be sent, by the kind of the change."""
@@ -192,15 +214,19 @@ class _Run:
                 self._warned.add(identity)
                 self._job.on_warning(f"{identity}: so far {number:,} {reason}")
 
-    def _wanted(self, page: Sequence[Row], row_keys: Sequence[bytes | None], first: int) -> list[Sequence[int]]:
+    def _wanted(
+        self, page: Sequence[Row], row_keys: Sequence[bytes | None], rows: Sequence[int]
+    ) -> list[Sequence[int]]:
         """Return for each call the places of the rows that make it, and count the rows that make none."""
-        wanted = [self._places(route, page, row_keys, first) for route in self._routes]
+        wanted = [self._places(route, page, row_keys, rows) for route in self._routes]
         if self._may_make_none:
             of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
             self._made_none += len(page) - len(set().union(*of_rows))
         return wanted
 
-    def _places(self, route: Route, page: Sequence[Row], row_keys: Sequence[bytes | None], first: int) -> Sequence[int]:
+    def _places(
+        self, route: Route, page: Sequence[Row], row_keys: Sequence[bytes | None], rows: Sequence[int]
+    ) -> Sequence[int]:
         """Return the places of the rows that make a call; a row of which nobody can tell is refused."""
         with suppress(Refused):
             return route.places(page)
@@ -210,22 +236,31 @@ class _Run:
                 places += [place] if route.places([row]) else []
             except Refused as refused:
                 self._report.calls += 1
-                self.accounting.refuse(route.rejection(first + place, refused), row_keys[place], None)
+                self.accounting.refuse(route.rejection(rows[place], refused), row_keys[place], None)
         return places
 
     def _events(
-        self, route: Route, places: Sequence[int], page: Sequence[Row], row_keys: Sequence[bytes | None], first: int
+        self,
+        route: Route,
+        places: Sequence[int],
+        page: Sequence[Row],
+        row_keys: Sequence[bytes | None],
+        rows: Sequence[int],
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         """Return the encoded messages of one call, with the places of their rows in the page."""
-
         self._report.calls += len(places)
-        rows, keys = _at(places, page), _at(places, row_keys)
+        wanted, keys = _at(places, page), _at(places, row_keys)
         with suppress(Refused, MissingTimezone):
-            return places, route.encoded(route.messages(rows, keys), keys)
-        return self._events_one_by_one(route, places, page, row_keys, first)
+            return places, route.encoded(route.messages(wanted, keys), keys)
+        return self._events_one_by_one(route, places, page, row_keys, rows)
 
     def _events_one_by_one(
-        self, route: Route, wanted: Sequence[int], page: Sequence[Row], row_keys: Sequence[bytes | None], first: int
+        self,
+        route: Route,
+        wanted: Sequence[int],
+        page: Sequence[Row],
+        row_keys: Sequence[bytes | None],
+        rows: Sequence[int],
     ) -> tuple[list[int], list[bytes]]:
         """Find the rows of a page that are refused, and return the messages of the others."""
         places: list[int] = []
@@ -240,9 +275,9 @@ class _Run:
                 events += route.encoded([made], key)
                 places.append(place)
             except Refused as refused:
-                self.accounting.refuse(route.rejection(first + place, refused), row_keys[place], made)
+                self.accounting.refuse(route.rejection(rows[place], refused), row_keys[place], made)
             except MissingTimezone as error:
-                stop = route.stopped_by(first + place, error)
+                stop = route.stopped_by(rows[place], error)
             if stop is not None:  # raised here, so that the row's own names stand in no context of it
                 raise stop
         return places, events
@@ -261,12 +296,13 @@ class _Run:
     def finish(self) -> None:
         """Say what looked wrong in the rows that were read, and count what had no other end."""
         for route in self._routes:
-            route.warn(self._report)
+            is_unmade = self._changes is None or self._changes.is_unmade(route.call.identity, self._report)
+            route.warn(self._report, is_unmade=is_unmade)
         if self._made_none:
             reason = "rows made no call: the `when` of none fits them"
             self._report.warn("rows", "made_no_call", reason, self._made_none)
-        for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
-            self._report.warn(identity, "nearly_all_updated", reason, number)
+        if self._changes is not None:
+            self._changes.warn(self._report)
         self.accounting.close()
 
 

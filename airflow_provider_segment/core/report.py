@@ -38,8 +38,10 @@ class Rejection:
 class Report:
     """The counts of a run; always ``calls == unchanged + invalid + accepted + rejected + not_sent``.
 
-    :param rows: rows read.
-    :param calls: calls that the rows asked for.
+    :param rows: rows of the query.
+    :param skipped: those of them that were passed over, since the run before had settled these very rows: all that
+        they ask for was accepted. Their calls are not counted; the other rows were looked at.
+    :param calls: calls that the rows which were looked at asked for, and the keys that are gone.
     :param unchanged: calls that were not due, because Segment already accepted their content.
     :param invalid: calls that failed validation here and were not sent.
     :param accepted: calls that were valid here and acknowledged by Segment with 200 (which is no proof of delivery).
@@ -61,6 +63,7 @@ class Report:
     """
 
     rows: int = 0
+    skipped: int = 0
     calls: int = 0
     unchanged: int = 0
     invalid: int = 0
@@ -123,9 +126,11 @@ class Report:
 
     def summary(self) -> str:
         """Return the one line that a log wants."""
+        skipped = f" ({self.skipped:,} skipped)" if self.skipped else ""
         rate = round(self.calls / self.seconds) if self.seconds else 0
         return (
-            f"{self.rows:,} rows, {self.calls:,} calls: {self.accepted:,} accepted, {self.unchanged:,} unchanged, "
-            f"{self.invalid:,} invalid, {self.rejected:,} rejected, {self.not_sent:,} not sent; {self.requests:,} "
-            f"requests ({self.retries:,} retries), {self.bytes:,} bytes, {self.seconds:.1f} s, {rate:,} calls a second"
+            f"{self.rows:,} rows{skipped}, {self.calls:,} calls: {self.accepted:,} accepted, "
+            f"{self.unchanged:,} unchanged, {self.invalid:,} invalid, {self.rejected:,} rejected, "
+            f"{self.not_sent:,} not sent; {self.requests:,} requests ({self.retries:,} retries), {self.bytes:,} bytes, "
+            f"{self.seconds:.1f} s, {rate:,} calls a second"
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 
 from airflow_provider_segment.calls import Call
+from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.entries import AS_NEW, GONE, Entry, StoredEntry
 from airflow_provider_segment.core.changes.fingerprints import Fingerprints, is_same
@@ -13,13 +15,11 @@ from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, NOT_KNOWN,
 from airflow_provider_segment.core.changes.rekeying import DifferingRow, Rekeying
 from airflow_provider_segment.core.changes.samples import Sample
 from airflow_provider_segment.core.changes.state import State
-from airflow_provider_segment.core.errors import Refused
+from airflow_provider_segment.core.changes.watched_keys import WatchedKeys, refuse_again
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.message_ids import Namespace
-from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.columns import Columns
-from airflow_provider_segment.core.rows.keys import numbers_of
 
 
 class ChangingCall:
@@ -32,10 +32,11 @@ class ChangingCall:
     :param state: of the sync.
     :param namespace: of the message ids.
     :param on_moved: is told the numbers of keys that live on under another.
+    :param watched: the numbers of keys of which the run before found rows with different contents.
     :ivar gone_keys: of the call.
     :ivar is_first: whether no run that went to its end has seen it.
     :ivar known: rows so far whose key the state knew.
-    :ivar updated: those of them that are sent, since they have changed.
+    :ivar updated_keys: the numbers of the keys of those that are sent, since they have changed; perhaps millions.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class ChangingCall:
         state: State | DryState,
         namespace: Namespace,
         on_moved: Callable[[Sequence[int]], None],
+        watched: frozenset[int] = frozenset(),
     ) -> None:
         self.identity = call.identity
         self.number, seen = state.call(call.identity)
-        self.known = self.updated = 0
+        self.known = 0
+        self.updated_keys = array("q")
         self._state = state
         self._ids = namespace.maker(call.identity)
         self.gone_keys = GoneKeys(call, self.number, columns, options, state, self._ids)
@@ -65,16 +68,23 @@ class ChangingCall:
         self._rekeying = Rekeying(state, self.number, key, self._fingerprints, self.gone_keys.ids_of, on_moved)
         # What was sent, or was met in this page, and does not stand in the state yet: by key, its hash by value.
         self._fresh: dict[int, int] = {}
+        self._watched = WatchedKeys(watched)
 
-    def due(
-        self, rows: Sequence[int], contents: Sequence[bytes], keys: Sequence[bytes], page: Sequence[Row], refuse: Refuse
-    ) -> DueCalls:
+    def due(self, page: CallsOfPage, refuse: Refuse) -> DueCalls:
         """Return what is to be sent; see Changes.due."""
-        differing = self._differing(contents, keys, page)
-        due, silent = DueCalls(unchanged=len(keys) - len(differing)), []
-        self.known += due.unchanged
+        differing = self._differing(page)
+        unchanged = len(page.keys) - len(differing)
+        self.known += unchanged
+        return self._decide(differing, DueCalls(unchanged=unchanged), refuse)
+
+    def rest(self, refuse: Refuse) -> DueCalls:
+        """Return what is to be sent of rows that were held back, now that all were read; see Changes.rest."""
+        return self._decide(self._watched.rest(), DueCalls(), refuse)
+
+    def _decide(self, differing: Sequence[DifferingRow], due: DueCalls, refuse: Refuse) -> DueCalls:
+        silent = []
         known = self._look_up(differing)
-        run, fresh = self._state.run, self._fresh
+        run, fresh, watched = self._state.run, self._fresh, self._watched.numbers
         for one in differing:
             number, content, meaning = one.number, one.found, one.found ^ one.by_value
             _, was, sent, last_run, in_doubt, meant = known.get(number, NOT_KNOWN)
@@ -84,9 +94,10 @@ class ChangingCall:
             else:
                 is_unchanged = not in_doubt and is_same(was, meant, content, one.by_value)
                 self.known += is_known
+            if number in watched and not self._watched.goes_on(one, due, refuse, is_unchanged=is_unchanged):
+                continue
             if not is_unchanged and (number in fresh or (last_run == run and not in_doubt)):
-                again = "found the key of an earlier row, with other content; a key is one row"
-                refuse(rows[one.place], one.key, Refused("key_again", again, "key"))
+                refuse_again(one, refuse)
                 continue
             due.unchanged += is_unchanged
             if is_unchanged and (number in fresh or (was, meant) == (content, meaning)):
@@ -100,10 +111,8 @@ class ChangingCall:
                 continue
             sent += bool(in_doubt) and was != content  # the id that is in in_doubt belongs to another content
             if kind in self._kinds and not self.is_baseline:
-                self.updated += kind == "updated"
                 posted = Entry(self.number, number, content, sent, run, IN_DOUBT[kind], ids, meaning)
-                of_one = in_flight(kind, posted, known.get(number), is_recovering=self._state.is_recovering)
-                due.add(rows[one.place], named(one.content, one.key, sent, self._ids), one.key, of_one)
+                self._send(one, kind, posted, known.get(number), due)
             else:
                 due.unchanged += 1
                 silent.append(Entry(self.number, number, content, sent, run, 0, ids, meaning))
@@ -111,6 +120,12 @@ class ChangingCall:
         for entry in silent:
             del fresh[entry.key]
         return due
+
+    def _send(self, one: DifferingRow, kind: str, posted: Entry, known: StoredEntry | None, due: DueCalls) -> None:
+        if kind == "updated":
+            self.updated_keys.append(one.number)
+        of_one = in_flight(kind, posted, known, is_recovering=self._state.is_recovering)
+        due.add(one.row_number, named(one.content, one.key, posted.sent, self._ids), one.key, of_one)
 
     def _look_up(self, rows: Sequence[DifferingRow]) -> dict[int, StoredEntry]:
         """Return what is known of rows' keys, also of those that were of another type."""
@@ -128,24 +143,30 @@ class ChangingCall:
         if (kept := self._sample.kept()) is not None:
             self._state.keep_sample(self.number, kept)
 
-    def suspicion(self) -> str:
-        """Return what it means that nearly all that is known is updated."""
+    def suspicion(self, known: int) -> str:
+        """Return what it means that nearly all that is known is updated.
+
+        :param known: the number of rows whose key is known.
+        """
         most = self._sample.most()
         field = f"the field that differs most is {most}: " if most else ""
         return (
-            f"of {self.known:,} known rows are updated, and billed; {field}a value that is new in each run, such as "
+            f"of {known:,} known rows are updated, and billed; {field}a value that is new in each run, such as "
             "now() or an array without an order, makes every row due: leave it out, or give it an order"
         )
 
-    def _differing(self, contents: Sequence[bytes], keys: Sequence[bytes], page: Sequence[Row]) -> list[DifferingRow]:
+    def _differing(self, page: CallsOfPage) -> list[DifferingRow]:
         """Return the rows that differ from what Segment last accepted, and all with the key of such a one.
 
         Most rows of most runs get no further than here.
         """
-        numbers, found = numbers_of(keys), self._fingerprints.of(keys, contents)
+        rows, contents, keys, numbers, values = page
+        found = self._fingerprints.of(keys, contents)
         accepted, fresh = self._state.accepted(self.number, numbers), self._fresh
         pairs = zip(numbers, found, strict=True)
         differing = {number for number, content in pairs if accepted.get(number) != content or number in fresh}
+        if self._watched.numbers:
+            differing |= self._watched.numbers.intersection(numbers)
         if not differing:
             return []
         places = [place for place, number in enumerate(numbers) if number in differing]
@@ -153,7 +174,7 @@ class ChangingCall:
             [keys[place] for place in places], [contents[place] for place in places], [found[place] for place in places]
         )
         return [
-            DifferingRow(numbers[place], keys[place], contents[place], found[place], said, page[place], place)
+            DifferingRow(numbers[place], keys[place], contents[place], found[place], said, values[place], rows[place])
             for place, said in zip(places, by_value, strict=True)
         ]
 

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 
 from airflow_provider_segment.calls import Call
+from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.changing_call import ChangingCall
 from airflow_provider_segment.core.changes.deletions import check_share
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.first_run import check_first_run
-from airflow_provider_segment.core.changes.gone_keys import Refuse
+from airflow_provider_segment.core.changes.gone_keys import PAGE, Refuse
 from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight
+from airflow_provider_segment.core.changes.prefilter.rules import Prefilter
 from airflow_provider_segment.core.changes.seen_keys import SeenKeys
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.keys import numbers_of
 from airflow_provider_segment.core.rows.unreadable import Unreadable
 
 # A later run that updates so much of what it knows, and no less, is worth a word.
 NEARLY_ALL, LEAST_KNOWN = 0.9, 100
+# Keys that are looked for at once, in memory.
+SOUGHT = 100_000
+_AGAIN = (
+    "keys were sent, since a row of theirs changed, and another row with the same key says something else; a key is "
+    "one row, and the next run refuses one of the two"
+)
 
 
 class Changes:
@@ -40,10 +51,13 @@ class Changes:
     ) -> None:
         namespace = Namespace("changes", state.sync_id, state.generation)
         self._state = state
+        self.prefilter = Prefilter([call for call, _ in calls], columns, options, state)
         self._max_deleted = options.max_deleted
         self._seen = SeenKeys() if any("deleted" in call.kinds for call, _ in calls) else None
         self._calls = {
-            call.identity: ChangingCall(call, made, columns, options, state, namespace, self._note)
+            call.identity: ChangingCall(
+                call, made, columns, options, state, namespace, self._note, self.prefilter.watched
+            )
             for call, made in calls
         }
         check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
@@ -55,19 +69,22 @@ class Changes:
         self._key = [columns.index(name, "key") for name in options.key_columns]
         self.unreadable = 0
 
-    def read(self, keys: Sequence[bytes | None], page: Sequence[Row]) -> None:
-        """Remember the keys of a page, where some call must know which ones are gone at the end.
+    def read(self, keys: Sequence[bytes | None], page: Sequence[Row]) -> Sequence[int]:
+        """Return the numbers of the keys of a page, 0 where there is none, and remember them.
 
         :param keys: of the rows; None where there is none.
         :param page: the rows.
         """
-        if self._seen is None:
-            return
         known = [key for key in keys if key is not None]
-        self._note(numbers_of(known))
+        numbers = numbers_of(known)
+        self._note(numbers)
         if len(known) < len(keys):
             values = ([row[place] for place in self._key] for key, row in zip(keys, page, strict=True) if key is None)
             self.unreadable += sum(Unreadable in map(type, key) for key in values)
+            found = iter(numbers)
+            numbers = [0 if key is None else next(found) for key in keys]
+        self.prefilter.remember(numbers, page)
+        return numbers
 
     def _note(self, numbers: Sequence[int]) -> None:
         """Remember the numbers of keys that are not gone."""
@@ -78,25 +95,31 @@ class Changes:
         """Return the calls on "deleted" that cannot be made: a key that nobody can read may be one that seems gone."""
         return [call.identity for call in self._calls.values() if call.gone_keys.makes_calls] if self.unreadable else []
 
-    def due(
-        self,
-        identity: str,
-        rows: Sequence[int],
-        contents: Sequence[bytes],
-        keys: Sequence[bytes],
-        page: Sequence[Row],
-        refuse: Refuse,
-    ) -> DueCalls:
+    def due(self, identity: str, page: CallsOfPage, refuse: Refuse) -> DueCalls:
         """Return the calls of a page that are to be sent.
 
         :param identity: of the call.
-        :param rows: the numbers of the rows.
-        :param contents: the encoded messages, without an id of ours.
-        :param keys: of the rows.
-        :param page: the rows.
+        :param page: the calls that its rows ask for.
         :param refuse: is told of a key that came before with other content.
         """
-        return self._calls[identity].due(rows, contents, keys, page, refuse)
+        return self._calls[identity].due(page, self._contesting(refuse))
+
+    def rest(self, refuse: Callable[..., None]) -> Iterator[tuple[str, DueCalls]]:
+        """Yield the calls of rows that were held back, after the query was read to its end.
+
+        :param refuse: as for due(), with the identity of the call.
+        """
+        for call in self._calls.values():
+            yield call.identity, call.rest(self._contesting(partial(refuse, identity=call.identity)))
+
+    def _contesting(self, refuse: Refuse) -> Refuse:
+        """Return what refuses a row, and remembers that its key has another one."""
+
+        def told(row: int, key: bytes, refused: Refused) -> None:
+            self.prefilter.contest(numbers_of([key])[0])
+            refuse(row, key, refused)
+
+        return told
 
     def mark_in_doubt(self, in_flight: Sequence[InFlight]) -> None:
         """Say in the state, before they are sent, that Segment may get another content for these keys.
@@ -127,8 +150,13 @@ class Changes:
             return
         deleting = [call for call in self._calls.values() if call.gone_keys.makes_calls and not call.is_baseline]
         others = [call for call in self._calls.values() if call not in deleting]
+        is_told = self.prefilter.missing() is not None
+        if not is_told:
+            for numbers in self.prefilter.passed_over():
+                self._note(numbers)
         for call in (*deleting, *others):
-            check_share(call.identity, call.gone_keys.find(self._seen), self._bases[call.number], self._max_deleted)
+            gone = call.gone_keys.find(self._seen, self._may_be_gone(self._seen) if is_told else None)
+            check_share(call.identity, gone, self._bases[call.number], self._max_deleted)
         for call in deleting:
             for entries in call.gone_keys.entries(self._seen):
                 yield call.identity, call.gone_keys.calls(entries, partial(refuse, identity=call.identity))
@@ -136,14 +164,67 @@ class Changes:
             for entries in call.gone_keys.entries(self._seen):
                 call.gone_keys.forget(entries)
 
-    def finish(self) -> None:
-        """Remember that the calls were seen by a run that went to its end."""
-        for call in self._calls.values():
+    def _may_be_gone(self, seen: SeenKeys) -> Iterator[Sequence[int]]:
+        """Yield the keys of rows that did not come again, and of which no other row was passed over, some at a time."""
+        for keys in in_chunks(self.prefilter.missing() or (), SOUGHT):
+            gone = seen.missing(keys)
+            if gone:
+                for numbers in self.prefilter.passed_over():
+                    gone.difference_update(numbers)
+            yield from in_chunks([sorted(gone)], PAGE)
+
+    def finish(self, unmade: Sequence[str], report: Report) -> None:
+        """Remember that the calls were seen by a run that went to its end, and what it leaves for the next one.
+
+        :param unmade: the calls that no row made.
+        :param report: is told of keys that have more than one row.
+        """
+        calls = self._calls.values()
+        for call in calls:
             call.keep_sample()
-        self._state.seen([call.number for call in self._calls.values()])
+        self._state.seen([call.number for call in calls])
+        if self.unreadable:  # nobody knows which keys are gone
+            return
+        for call in calls:
+            if number := self.prefilter.again(call.updated_keys):
+                report.warn(call.identity, "key_again_skipped", _AGAIN, number)
+        ghosts = {key for call in calls for key in call.gone_keys.left(self._seen)} if self._seen is not None else ()
+        self.prefilter.write(unmade, sorted(ghosts))
+
+    def is_unmade(self, identity: str, report: Report) -> bool:
+        """Tell whether a call that no row made which was looked at is made by no row at all.
+
+        :param identity: of the call.
+        :param report: of the run.
+        """
+        return not report.skipped or identity in self.prefilter.unmade
 
     def suspicions(self) -> Iterator[tuple[str, int, str]]:
         """Yield the calls that update nearly all that they know, with the number so far and what to do about it."""
+        passed_over = self.prefilter.skipped
         for call in self._calls.values():
-            if call.known >= LEAST_KNOWN and call.updated >= NEARLY_ALL * call.known:
-                yield call.identity, call.updated, call.suspicion()
+            known, updated = call.known + passed_over, len(call.updated_keys)
+            if known >= LEAST_KNOWN and updated >= NEARLY_ALL * known:
+                yield call.identity, updated, call.suspicion(known)
+
+    def warn(self, report: Report) -> None:
+        """Say what looked wrong, now that all rows were read.
+
+        :param report: is told.
+        """
+        for identity, number, reason in self.suspicions():
+            report.warn(identity, "nearly_all_updated", reason, number)
+        looked_at = report.rows - report.skipped
+        if reason := self.prefilter.suspicion(report.rows, looked_at, report.calls, report.unchanged):
+            report.warn("rows", "nothing_skipped", reason, looked_at)
+
+
+def in_chunks(pages: Iterable[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Yield numbers, so many at a time.
+
+    :param pages: of numbers.
+    :param size: numbers at a time.
+    """
+    numbers = chain.from_iterable(pages)
+    while chunk := list(islice(numbers, size)):
+        yield chunk

@@ -14,6 +14,7 @@ from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
 from airflow_provider_segment.core.changes.entries import GONE, Base, Entry, StoredEntry
 from airflow_provider_segment.core.changes.lease import check_owner
+from airflow_provider_segment.core.changes.prefilter.store import FilterStore
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.changes.tables import Tables, columns_of
 
@@ -50,13 +51,14 @@ class StateView(State):
         self.generation, self.run, self.is_recovering = uuid.uuid4().hex, 1, False
         self._tables = Tables(schema)
         self._sql = dialects.dialect_of(engine, self._tables.state, reads_only=True)
-        self._number, self._has_sample, self._has_known = 0, False, False  # of no sync
+        self._number, self._has_sample, self._has_known, self._has_filter = 0, False, False, False  # of no sync
         self._connection = StateConnection(engine, log)
         try:
             self._connection.run("reading it", lambda connection: self._look(connection, write_key))
         except BaseException:
             self._connection.close()
             raise
+        self.filters = FilterStore(self._connection, self._tables, self._number if self._has_filter else 0, None)
 
     def _look(self, connection: sa.engine.Connection, write_key: str) -> None:
         """Find out what there is: perhaps nothing, or tables of an older version."""
@@ -66,17 +68,19 @@ class StateView(State):
             return
         self._has_sample = bool(columns_of(connection, tables.sample))
         self._has_known = bool(columns_of(connection, tables.known))
+        self._has_filter = bool(columns_of(connection, tables.filter))
         if "meaning" not in columns:
             self._sql = dataclasses.replace(self._sql, meaning="NULL")
             state = tables.state
             tables.state = sa.Table(state.name, sa.MetaData(schema=state.schema), autoload_with=connection)
         sync = tables.sync.c
-        query = sa.select(sync.sync_no, sync.layout, sync.generation, sync.write_key, sync.run)
+        query = sa.select(sync.sync_no, sync.layout, sync.generation, sync.write_key, sync.run, sync.clean)
         row = connection.execute(query.where(sync.sync_id == self.sync_id)).one_or_none()
         if row is not None:
             check_owner(self.sync_id, row, write_key)
             self.is_new = False
             self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
+            self.is_recovering = not row.clean
 
     def call(self, identity: str) -> tuple[int, bool]:
         """Return the number of a call, 0 where it is not known, and whether a run that went to its end has seen it.
@@ -120,7 +124,7 @@ class DryState:
         self._state = state
         self.place, self.is_file, self.is_new, self.log = state.place, state.is_file, state.is_new, state.log
         self.sync_id, self.generation = state.sync_id, state.generation
-        self.run, self.is_recovering = state.run, state.is_recovering
+        self.run, self.is_recovering, self.filters = state.run, state.is_recovering, state.filters
         self._calls: dict[str, int] = {}
         # A file of its own that is gone with the connection: there may be millions.
         engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(""), poolclass=sa.pool.StaticPool)

@@ -45,6 +45,14 @@ class Entry(NamedTuple):
     meaning: int | None = None
 
 
+def is_alive(known: StoredEntry | None) -> bool:
+    """Tell whether a key is known and not gone, or may not be gone.
+
+    :param known: what is known of it.
+    """
+    return known is not None and (known[1] != GONE or known[4] != 0)
+
+
 class Base(NamedTuple):
     """How many keys of a call were known when a run began, since which no run has ended whole.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,7 @@ import orjson
 
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core.changes.dry_state import DryState
-from airflow_provider_segment.core.changes.entries import GONE, Entry
+from airflow_provider_segment.core.changes.entries import GONE, Entry, is_alive
 from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, DueCalls, in_flight, named
 from airflow_provider_segment.core.changes.seen_keys import SeenKeys
 from airflow_provider_segment.core.changes.state import State
@@ -57,19 +57,36 @@ class GoneKeys:
             self._call = CompiledCall(call, Columns(self._columns), options)
             self._encode = encoder(options.zone, with_id=True, in_order=True)
 
-    def find(self, seen: SeenKeys) -> Counter[int]:
+    def find(self, seen: SeenKeys, candidates: Iterable[Sequence[int]] | None) -> Counter[int]:
         """Find the keys that the query does not return any more, and count them by the run that wrote them last.
 
         :param seen: the keys that it does return; is told those that are gone.
+        :param candidates: pages of the keys that may be gone; None means all that the state knows.
         """
         counts: Counter[int] = Counter()
-        for page in self._state.keys(self._number, PAGE):
+        for page in self._known(candidates):
             gone = seen.missing([key for key, _ in page])
             if gone and self.makes_calls:
                 gone -= {e.key for e in self._state.entries(self._number, list(gone)) if self._is_there(e, seen)}
             seen.note_gone(self._number, gone)
             counts.update(run for key, run in page if key in gone)
         return counts
+
+    def _known(self, candidates: Iterable[Sequence[int]] | None) -> Iterator[Sequence[tuple[int, int]]]:
+        """Yield the keys that are known and not gone, each with the run that wrote it last, some at a time."""
+        if candidates is None:
+            yield from self._state.keys(self._number, PAGE)
+            return
+        for keys in candidates:
+            yield [(one[0], one[3]) for one in self._state.known(self._number, keys).values() if is_alive(one)]
+
+    def left(self, seen: SeenKeys) -> Iterator[int]:
+        """Yield the keys that find() has found to be gone, and of which Segment does not know it.
+
+        :param seen: of find().
+        """
+        for keys in seen.gone(self._number, PAGE):
+            yield from (key for key, one in self._state.known(self._number, keys).items() if is_alive(one))
 
     def _is_there(self, entry: Entry, seen: SeenKeys) -> bool:
         """Tell whether a key that seems to be gone was seen in another type, in a row of which no call was made."""

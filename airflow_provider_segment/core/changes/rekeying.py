@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
 from airflow_provider_segment.core.changes.dry_state import DryState
-from airflow_provider_segment.core.changes.entries import GONE, Entry, StoredEntry
+from airflow_provider_segment.core.changes.entries import GONE, Entry, StoredEntry, is_alive
 from airflow_provider_segment.core.changes.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.mapping.readers import Row
@@ -25,7 +25,7 @@ class DifferingRow(NamedTuple):
     :param found: its hash.
     :param by_value: the hash of what it says.
     :param row: the row.
-    :param place: of the row in its page.
+    :param row_number: of the row in the query's result.
     """
 
     number: int
@@ -34,7 +34,7 @@ class DifferingRow(NamedTuple):
     found: int
     by_value: int
     row: Row
-    place: int
+    row_number: int
 
 
 class Rekeying:
@@ -77,7 +77,7 @@ class Rekeying:
         :param known: what is known of their keys as they are.
         :param on_its_way: numbers of keys with a call that is being sent.
         """
-        lost = [one for one in rows if not _is_alive(known.get(one.number)) and one.number not in on_its_way]
+        lost = [one for one in rows if not is_alive(known.get(one.number)) and one.number not in on_its_way]
         if not self._knows_hashes:  # whole numbers are known as such
             lost = [one for one in lost if one.key != b"[%d]" % one.number]
         forms = {one.number: other_forms([one.row[place] for place in self._places]) for one in lost}
@@ -86,7 +86,7 @@ class Rekeying:
             return {}
         numbers = dict(zip(flat, numbers_of(flat), strict=True))
         there = self._state.known(self._call, list(numbers.values()))
-        alive = {number: was for number, was in there.items() if _is_alive(was)}
+        alive = {number: was for number, was in there.items() if is_alive(was)}
         found: dict[int, StoredEntry] = {}
         saved: list[Entry] = []
         for one in lost:
@@ -114,7 +114,3 @@ class Rekeying:
             content, meaning = one.found, one.found ^ one.by_value
         # No id is repeated of a time when the key had this form before.
         return one.number, content, sent + (before[2] if before else 0), run, in_doubt, meaning
-
-
-def _is_alive(known: StoredEntry | None) -> bool:
-    return known is not None and (known[1] != GONE or known[4] != 0)

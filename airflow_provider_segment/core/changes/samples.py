@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -42,6 +42,16 @@ class Sample:
         """
         return len(self._now) < KEYS or key in self._before
 
+    def wanted(self, keys: Sequence[int]) -> list[int]:
+        """Return the places of the rows that belong to the sample, or for which there is room.
+
+        :param keys: the numbers of the rows' keys.
+        """
+        room = max(KEYS - len(self._now), 0)
+        if not room and self._before.keys().isdisjoint(keys):  # most pages
+            return []
+        return [place for place, key in enumerate(keys) if place < room or key in self._before]
+
     def see(self, key: int, message: bytes) -> None:
         """Remember the fields of a row that is not as it was.
 
@@ -62,14 +72,16 @@ class Sample:
         fields = sorted(field for field, number in self._differing.items() if number * 5 >= most * 4)
         return f"{', '.join(fields[:3])} (in at least {most:,} of {self._compared:,} rows of a sample)"
 
-    def kept(self) -> str | None:
+    def kept(self, *, always: bool = False) -> str | None:
         """Return what the next run needs, in ASCII; None where that is as it was.
 
         Rows of this run come first: others may be gone.
+
+        :param always: whether it is returned even so.
         """
         rest = {key: bits for key, bits in self._before.items() if key not in self._now}
         kept = dict(itertools.islice((self._now | rest).items(), KEYS))
-        if not self._now or kept == self._before:
+        if not always and (not self._now or kept == self._before):
             return None
         fields = sorted({field for bits in kept.values() for field in bits})
         rows = {key: "".join(bits.get(field, "-") for field in fields) for key, bits in kept.items()}

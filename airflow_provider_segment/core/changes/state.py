@@ -15,6 +15,7 @@ from airflow_provider_segment.core.changes.entries import Entries
 from airflow_provider_segment.core.changes.history import RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.lease import LEASE_SECONDS, Lease
+from airflow_provider_segment.core.changes.prefilter.store import FilterStore
 from airflow_provider_segment.core.changes.tables import LAYOUT, Tables
 from airflow_provider_segment.core.errors import StateError
 
@@ -35,6 +36,7 @@ class State(Entries):
     :param log: is told who holds the state, of a first run, and of a connection that was lost.
     :param lease_seconds: after which a lease that nobody renews is free.
     :ivar is_new: whether this run made it, so that nothing is known yet.
+    :ivar filters: what the filter in front of it leaves here.
     :raises SettingError: if the state belongs to another write key or layout, or another task of the same DAG run has
         its sync_id.
     :raises LeaseError: if another run holds it, and goes on for longer than a lease lasts.
@@ -74,6 +76,7 @@ class State(Entries):
             raise
         self.generation, self.run = self._lease.generation, self._lease.run
         self.is_recovering = self._lease.is_recovering
+        self.filters = FilterStore(self._connection, self._tables, self._lease.number, self._lease)
 
     def _check_file(self) -> None:
         """Look for damage before the first request; a database server does that itself."""
@@ -186,7 +189,7 @@ class State(Entries):
             for table in (tables.known, tables.sample):
                 connection.execute(sa.delete(table).where(table.c.call_no.in_(self._mine)))
             forgotten = connection.execute(sa.delete(tables.state).where(tables.state.c.call_no.in_(self._mine)))
-            for table in (tables.call, tables.run, tables.sync):
+            for table in (tables.call, tables.run, tables.filter, tables.arrival, tables.sync):
                 connection.execute(sa.delete(table).where(table.c.sync_no == number))
             return int(forgotten.rowcount)
 

@@ -5,7 +5,9 @@ write. ``segment_call``: one row a call, by its identity. ``segment_state``: one
 the key (itself where it is an integer, else a hash), hashes of key and content, and how many calls were accepted.
 ``segment_sample``: for each call, the fields of some keys in four bits each (samples.py). ``segment_run``: one row
 a run, which is a try of a task. ``segment_known``: how many keys of a call were known when a run began that did not end
-whole. There is no personal data in them but the ids of calls made on "deleted", without which nothing could be sent.
+whole. ``segment_filter``: one row a sync, which filter the last run has left (prefilter/). ``segment_arrival``: one row
+a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. There is no personal data
+in them but the ids of calls made on "deleted", without which nothing could be sent.
 """
 
 from __future__ import annotations
@@ -90,6 +92,30 @@ class Tables:
             sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("known", sa.BigInteger, nullable=False),
+        )
+
+        blob = sa.LargeBinary().with_variant(mysql.LONGBLOB, "mysql")
+        self.filter = sa.Table(
+            "segment_filter",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("maker", _NAME, nullable=False),
+            sa.Column("run", sa.Integer, nullable=False),
+            sa.Column("mark", sa.String(32), nullable=False),
+            sa.Column("fingerprint", sa.String(32), nullable=False),
+            sa.Column("is_whole", sa.Integer, nullable=False),
+            sa.Column("watched", blob, nullable=False),
+            sa.Column("unmade", sa.Text().with_variant(mysql.LONGTEXT, "mysql"), nullable=False),
+            sa.Column("sample", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
+        )
+        self.arrival = sa.Table(
+            "segment_arrival",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("page_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("least", sa.BigInteger, nullable=False),
+            sa.Column("hashes", blob, nullable=False),
+            sa.Column("row_keys", blob, nullable=False),
         )
 
     def make(self, connection: sa.engine.Connection) -> None:

@@ -25,6 +25,7 @@ class Route:
     :param namespace: of the ids.
     :param options: of the sync.
     :param only_changes: whether the ids come later, when the state has told the number that is in them.
+    :ivar is_made: whether a row made it.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Route:
     ) -> None:
         self.call = call
         self._warnings = MessageWarnings(call)
-        self._made = 0
+        self.is_made = False
         # With only changes, a call on "deleted" alone is made by keys that are gone.
         self.is_of_rows = not (only_changes and call.is_of_deletions)
         self._is_named_later = only_changes
@@ -71,19 +72,20 @@ class Route:
         """
         wants = self.call.wants
         places = range(len(page)) if wants is None else [place for place, row in enumerate(page) if wants(row)]
-        self._made += len(places)
+        self.is_made = self.is_made or bool(places)
         return places
 
-    def warn(self, report: Report) -> None:
+    def warn(self, report: Report, *, is_unmade: bool) -> None:
         """Say what looked wrong, now that all rows were read.
 
         :param report: is told.
+        :param is_unmade: whether no row makes it, of those that were not looked at.
         """
         self._warnings.tell(report)
         for ids in self.call.ids.values():
             for code, reason, number in ids.warnings():
                 report.warn(self.call.identity, code, reason, number)
-        if report.rows and not self._made:
+        if report.rows and not self.is_made and is_unmade:
             report.warn(self.call.identity, "made_by_no_row", _MADE_BY_NONE, report.rows)
 
     def _named(self, contents: Iterable[bytes], row_keys: Sequence[bytes]) -> list[bytes]:

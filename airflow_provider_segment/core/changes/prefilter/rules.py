@@ -1,0 +1,231 @@
+"""When a filter may be used, what makes a row settled, and what a run leaves for the next one.
+
+A filter tells which rows need no look, because this very row was settled before. It may only err by letting a row
+through: the state stays the judge. A row is settled when each call that it asks for ended as accepted or unchanged.
+
+A filter carries the number of the run that left it, a fingerprint of the mapping, and a random mark, written last. It
+is used only by the very next run, after one that ended whole, with the same fingerprint. All else, such as a reset, a
+run that was killed or a changed mapping, costs one full read, which leaves a new filter. No filter is ever mended.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import orjson
+
+from airflow_provider_segment import __version__
+from airflow_provider_segment.calls import OBJECTS, AllColumns, Call, columns_of
+from airflow_provider_segment.core.changes.dry_state import DryState
+from airflow_provider_segment.core.changes.prefilter.arrival import ArrivalFilter
+from airflow_provider_segment.core.changes.prefilter.store import Record
+from airflow_provider_segment.core.changes.samples import Sample
+from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.mapping.message_ids import content_digest
+from airflow_provider_segment.core.mapping.readers import Row
+from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.rows.columns import Columns
+from airflow_provider_segment.core.rows.row_hashes import hashes_of_columns
+
+# Grows when a filter of before would be read wrongly.
+LAYOUT = 1
+# Keys of which rows differ from each other are refused; more of them than these say that the key is none.
+MOST_WATCHED = 10_000
+# Of so many rows at least, so large a share looked at and found unchanged is worth a word.
+NEARLY_ALL, LEAST_ROWS = 0.9, 100
+
+
+class RowFilter(Protocol):
+    """What tells the rows that the run before had settled; there are two makers, on the client and in the warehouse."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it lists the keys of all rows of this run."""
+
+    def look(self, page: Sequence[Row], first: int) -> Sequence[int]:
+        """Return the places of the rows that must be looked at."""
+
+    def remember(self, numbers: Sequence[int]) -> None:
+        """Keep the numbers of their keys."""
+
+    def missing(self) -> Iterator[Sequence[int]] | None:
+        """Yield the numbers of all keys that may be gone; None where that cannot be told."""
+
+    def passed_over(self) -> Iterator[Sequence[int]]:
+        """Yield the numbers of the keys of rows that were passed over, and perhaps of others."""
+
+    def repeated(self, keys: Sequence[int]) -> set[int]:
+        """Return those of some keys that rows have which are not all the same."""
+
+    def write(self, unsettled: Sequence[int], watched: frozenset[int], ghosts: Sequence[int]) -> None:
+        """Leave the filter for the next run."""
+
+
+class Prefilter:
+    """The filter of one run.
+
+    :param calls: that are turned on.
+    :param columns: what the query returned.
+    :param options: of the sync.
+    :param state: of the sync.
+    :ivar reason: why it is not used; empty where it is.
+    :ivar watched: the numbers of keys of which the run before found rows with different contents.
+    :ivar unmade: the calls that no row made in the run before.
+    :ivar skipped: rows that were passed over so far.
+    """
+
+    def __init__(self, calls: Sequence[Call], columns: Columns, options: Options, state: State | DryState) -> None:
+        self._store = state.filters
+        self._run = state.run
+        places = mapped_places(calls, columns, options.key_columns)
+        names = [columns.names[place] for place in places]
+        self._fingerprint = fingerprint_of(calls, names, options)
+        record = self._store.record()
+        self.maker = ArrivalFilter.maker
+        self.reason = self._why_not(record, state)
+        self.watched = frozenset(record.watched if record is not None else ())
+        self.unmade = frozenset(record.unmade if record is not None else ())
+        was_whole = record is not None and record.is_whole
+        hashes = hashes_of_columns(places, len(columns.names))
+        self._filter: RowFilter = ArrivalFilter(self._store, hashes, is_used=not self.reason, was_whole=was_whole)
+        self._places, self._names = places, names
+        self._sample = Sample(record.sample if record is not None else None, frozenset(names))
+        self.skipped = 0
+        self._unsettled: list[int] = []
+        self._contested: set[int] = set()
+
+    def _why_not(self, record: Record | None, state: State | DryState) -> str:
+        """Return why the filter that is there may not be used; nothing where it may."""
+        if record is None:
+            return "there is none yet"
+        if record.maker != self.maker:
+            return f"the run before had it {record.maker}"
+        if record.fingerprint != self._fingerprint:
+            return "the mapping, the columns or the version of this package changed"
+        if record.run != state.run - 1 or state.is_recovering:
+            return "the run before did not go to its end, or reset keys"
+        return ""
+
+    def look(self, page: Sequence[Row], first: int) -> Sequence[int]:
+        """Return the places of the rows of a page that must be looked at.
+
+        :param page: some rows.
+        :param first: the number of the first.
+        """
+        places = self._filter.look(page, first)
+        self.skipped += len(page) - len(places)
+        return places
+
+    def remember(self, numbers: Sequence[int], page: Sequence[Row]) -> None:
+        """Keep what tells the next run which rows were looked at.
+
+        :param numbers: of their keys.
+        :param page: these rows.
+        """
+        self._filter.remember(numbers)
+        for place in self._sample.wanted(numbers):
+            values = {name: ascii(page[place][at]) for name, at in zip(self._names, self._places, strict=True)}
+            self._sample.see(numbers[place], orjson.dumps(values))
+
+    def unsettle(self, row: int) -> None:
+        """Remember that a row is to be looked at again, since a call of it was refused.
+
+        :param row: its number.
+        """
+        if row:
+            self._unsettled.append(row)
+
+    def contest(self, key: int) -> None:
+        """Remember that rows of one key have different contents.
+
+        :param key: its number.
+        """
+        if len(self._contested) < MOST_WATCHED:
+            self._contested.add(key)
+
+    def missing(self) -> Iterator[Sequence[int]] | None:
+        """Yield the numbers of all keys that may be gone, some at a time; None where that cannot be told."""
+        return self._filter.missing()
+
+    def passed_over(self) -> Iterator[Sequence[int]]:
+        """Yield the numbers of the keys of rows that were passed over, and perhaps of others, some at a time."""
+        return self._filter.passed_over()
+
+    def again(self, updated: Sequence[int]) -> int:
+        """Count the keys that were sent since a row had changed, while another row with another content was no matter.
+
+        :param updated: the numbers of keys that were sent.
+        """
+        repeated = self._filter.repeated(updated) - self._contested if updated and self._store.is_kept else set()
+        for key in repeated:
+            self.contest(key)
+        return len(repeated)
+
+    def write(self, unmade: Sequence[str], ghosts: Sequence[int]) -> None:
+        """Leave the filter for the next run, after all else that this one leaves.
+
+        :param unmade: the calls that no row made.
+        :param ghosts: the numbers of keys that are gone, and of which Segment does not know it.
+        """
+        if not self._store.is_kept:
+            return
+        self._filter.write(self._unsettled, frozenset(self._contested), ghosts)
+        record = Record(
+            maker=self.maker,
+            run=self._run,
+            mark=uuid.uuid4().hex,
+            fingerprint=self._fingerprint,
+            is_whole=self._filter.is_whole,
+            watched=tuple(sorted(self._contested)),
+            unmade=tuple(unmade),
+            sample=self._sample.kept(always=True),
+        )
+        self._store.keep_record(record)
+
+    def suspicion(self, rows: int, looked_at: int, calls: int, unchanged: int) -> str:
+        """Return what it means that nearly all rows were looked at, and nearly all were unchanged; empty where not so.
+
+        :param rows: of the query.
+        :param looked_at: of them.
+        :param calls: that these asked for.
+        :param unchanged: of them.
+        """
+        if self.reason or looked_at < max(LEAST_ROWS, NEARLY_ALL * rows) or unchanged < NEARLY_ALL * calls:
+            return ""
+        if most := self._sample.most():
+            return f"rows were looked at, and hardly any call was due: the column that differs most is {most}"
+        return (
+            "rows were looked at, and hardly any call was due: they come in another order in each run. With an ORDER "
+            "BY on the key they are passed over, which takes a fraction of the time"
+        )
+
+
+def mapped_places(calls: Sequence[Call], columns: Columns, key: Sequence[str]) -> list[int]:
+    """Return the places of the columns that the key and any call uses, in order.
+
+    :param calls: of the sync.
+    :param columns: what the query returned.
+    :param key: the columns of the key.
+    """
+    used = {columns.index(name, "key") for name in key}
+    for call in calls:
+        used |= {columns.index(name, call.identity) for name in columns_of(call)}
+        for content in (getattr(call, field, None) for field in OBJECTS):
+            if isinstance(content, AllColumns):
+                excluded = {columns.index(name, call.identity) for name in content.exclude}
+                used |= set(range(len(columns.names))) - excluded
+    return sorted(used)
+
+
+def fingerprint_of(calls: Sequence[Call], names: Sequence[str], options: Options) -> str:
+    """Return a hash of all that tells what a row becomes.
+
+    :param calls: that are turned on.
+    :param names: of the columns that they use.
+    :param options: of the sync.
+    """
+    said = [[call.identity, call.kinds, call.as_dict()] for call in calls]
+    how = [options.key_columns, options.nulls, options.timezone]
+    return content_digest([LAYOUT, __version__, said, how, [*names]]).hex()
