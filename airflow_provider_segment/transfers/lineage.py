@@ -23,6 +23,7 @@ class SegmentReportRunFacet(RunFacet):
     """What became of the calls: no standard facet knows refused ones; the counts mean what they mean in Report."""
 
     rows: int
+    skipped: int
     calls: int
     unchanged: int
     invalid: int
@@ -62,6 +63,7 @@ def counts(report: Report) -> SegmentReportRunFacet:
     """
     return SegmentReportRunFacet(
         rows=report.rows,
+        skipped=report.skipped,
         calls=report.calls,
         unchanged=report.unchanged,
         invalid=report.invalid,

@@ -28,7 +28,7 @@ AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 USERS = Identify(user_id="id", traits=["email"])
 COUNTS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
 REPORT = {
-    *("rows", "calls", *COUNTS, "added", "updated", "deleted"),
+    *("rows", "skipped", "calls", *COUNTS, "added", "updated", "deleted"),
     *("batches", "requests", "retries", "bytes", "seconds", "planned"),
 }
 

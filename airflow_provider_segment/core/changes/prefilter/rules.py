@@ -87,6 +87,10 @@ class Prefilter:
         self.reason = self._why_not(record, state)
         self.watched = frozenset(record.watched if record is not None else ())
         self.unmade = frozenset(record.unmade if record is not None else ())
+        if self.reason:
+            state.log.info("Every row is looked at, and the filter %s made anew: %s", self.maker, self.reason)
+        else:
+            state.log.info("Rows that run %d of the sync has settled are passed over, %s", self._run - 1, self.maker)
         was_whole = record is not None and record.is_whole
         hashes = hashes_of_columns(places, len(columns.names))
         self._filter: RowFilter = ArrivalFilter(self._store, hashes, is_used=not self.reason, was_whole=was_whole)
