@@ -52,6 +52,7 @@ from airflow_provider_segment.core.rows.unreadable import unreadable_in
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
     from airflow_provider_segment.core.changes.in_flight import DueCalls
+    from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
 GRACE = 3.0
@@ -70,7 +71,7 @@ def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
     :raises SegmentError: if the run could not go on; requests on their way were waited for,
         for a few seconds, and counted.
     """
-    run = _Run(rows.columns, job, delivery, report)
+    run = _Run(rows, job, delivery, report)
     try:
         run.send(rows)
     except BaseException as error:
@@ -87,7 +88,7 @@ def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
 
 
 class _Run:
-    def __init__(self, names: Sequence[str] | None, job: SyncJob, delivery: Delivery, report: Report) -> None:
+    def __init__(self, rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
         self._job = job
         self._delivery = delivery
         self._report = report
@@ -95,13 +96,14 @@ class _Run:
         options, key = job.options, job.options.key_columns
         # Without a row nothing tells the columns; what the calls name will do, since keys that are gone need no row.
         named = dict.fromkeys([*key, *(name for call in calls or () for name in named_columns(call))])
-        columns = Columns(list(named) if names is None else names)
+        columns = Columns(list(named) if rows.columns is None else rows.columns)
         self._columns = columns.names
         self._key = [columns.index(name, "key") for name in key]
         self._row_keys = RowKeys(self._key)
         compiled = [CompiledCall(call, columns, options) for call in calls or ()]
         makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)] if calls is None else compiled
-        self._changes = _changes(job, list(zip(calls or (), compiled, strict=True)), columns)
+        self._changes = _changes(job, list(zip(calls or (), compiled, strict=True)), columns, rows.warehouse)
+        self._last_row = 0
         only_changes = job.state is not None
         self._routes = [Route(maker, job.namespace, options, only_changes=only_changes) for maker in makers]
         kinds = CHANGE_KINDS if only_changes else ("all",)
@@ -116,6 +118,9 @@ class _Run:
         self._preview = Preview(job.options.preview_path)
 
     def send(self, rows: Pages) -> None:
+        if self._changes is not None:
+            rows = self._changes.prefilter.open(rows)
+            self._report.rows = self._report.skipped = self._changes.prefilter.skipped
         for page in self._enough(rows):
             self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
@@ -134,7 +139,8 @@ class _Run:
     def _enough(self, rows: Pages) -> Iterator[Sequence[Row]]:
         """Return the pages, once it is known that they have as many rows as are expected at least."""
         least = self._job.options.min_rows
-        found, pages = read_ahead(rows, least)
+        found, pages = read_ahead(rows, least - self._report.skipped)
+        found += self._report.skipped
         if found < least:
             self._report.rows = found
             raise TooFewRowsError(
@@ -186,7 +192,8 @@ class _Run:
 
     def _to_look_at(self, page: Sequence[Row]) -> tuple[Sequence[Row], Sequence[int]]:
         """Return the rows of a page that the filter lets through, and their numbers in the query's result."""
-        first = self._report.rows + 1
+        first = self._last_row + 1
+        self._last_row += len(page)
         self._report.rows += len(page)
         rows = range(first, first + len(page))
         if self._changes is None or not page:
@@ -311,7 +318,9 @@ def _at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
     return values if len(places) == len(values) else [values[place] for place in places]
 
 
-def _changes(job: SyncJob, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns) -> Changes | None:
+def _changes(
+    job: SyncJob, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns, warehouse: Warehouse | None
+) -> Changes | None:
     if job.state is None:
         return None
     # Imported here: they bring SQLAlchemy, which sync_mode="all" does without.
@@ -319,4 +328,4 @@ def _changes(job: SyncJob, calls: Sequence[tuple[Call, CompiledCall]], columns: 
     from airflow_provider_segment.core.changes.dry_state import DryState
 
     state = DryState(job.state) if job.options.validate_only else job.state
-    return Changes(calls, columns, job.options, state)
+    return Changes(calls, columns, job.options, state, warehouse)

@@ -28,6 +28,7 @@ def open_query(
     *,
     hook_params: Mapping[str, Any] | None = None,
     fetch_size: int = 2_500,
+    lineage_sql: str | None = None,
 ) -> Iterator[Pages]:
     """Run a query and lend its rows; the connection is closed at the end.
 
@@ -36,6 +37,7 @@ def open_query(
     :param parameters: for the driver; passed only where there are any, so that ``LIKE 'x%'`` works without.
     :param hook_params: for the hook, and ``streaming``: False for a plain cursor instead of a server-side one.
     :param fetch_size: rows to fetch at a time.
+    :param lineage_sql: what Airflow's lineage is told instead of the query.
     :raises SettingError: if it is no SQL connection, or the query returns no result set.
     :raises QueryError: if the database does not take the query.
     :raises SourceError: if the database fails.
@@ -61,7 +63,9 @@ def open_query(
         described, total = session.cursor.description, session.total
         # Not the parameters: they may be personal data. Nor the cursor's own count: it may be of what was fetched so
         # far, and Druid's driver would read all rows to count them.
-        send_sql_hook_lineage(context=hook, sql=sql, cur=session.cursor, row_count=-1 if total is None else total)
+        send_sql_hook_lineage(
+            context=hook, sql=lineage_sql or sql, cur=session.cursor, row_count=-1 if total is None else total
+        )
         if first and not described:
             raise SourceError("The source database's driver does not tell the names of the columns")
         columns = [column[0] for column in described] if described else None

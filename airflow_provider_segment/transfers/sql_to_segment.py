@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.compat import BaseOperator
+from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.options import Options, is_template, positive, yes_or_no
 from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_segment.compat import Context
+    from airflow_provider_segment.core.rows.pages import Pages
     from airflow_provider_segment.hooks.segment import SegmentHook
+    from airflow_provider_segment.hooks.task import TaskRun
 
 
 class SqlToSegmentOperator(KeepsText, BaseOperator):
@@ -50,6 +53,9 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
     :param state_schema: ... in this schema of it ...
     :param state_path: ... or a SQLite file on a local disk (templated). "changes" needs one of the two; with "all" a
         retry skips what an earlier try of the run had accepted, which on 3.3 it does without (docs/delivery.md).
+    :param warehouse_schema: with "changes": a schema of the source database (a database of MySQL, ``main`` of SQLite)
+        where the connection may make tables. Then rows that have not changed do not leave the warehouse
+        (docs/changes.md); without it they are read, and passed over on the client (templated).
     :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
         the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
     :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
@@ -81,6 +87,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         "sql_conn_id",
         "segment_conn_id",
         "state_path",
+        "warehouse_schema",
         "rejects_path",
         "preview_path",
         "validate_only",
@@ -105,6 +112,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         state_conn_id: str | None = None,
         state_schema: str | None = None,
         state_path: str | None = None,
+        warehouse_schema: str | None = None,
         first_run: str = "send",
         max_deleted: float = 0.5,
         nulls: str = "send",
@@ -137,6 +145,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             first_run=first_run,
             max_deleted=max_deleted,
         )
+        _check_schema(warehouse_schema, sync_mode)
         checked = as_calls(calls)
         check_changes(checked, sync_mode, self.options.key_columns)
         self.sql = sql
@@ -147,6 +156,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         self.sql_hook_params = sql_hook_params
         self.segment_conn_id = as_text(segment_conn_id)
         self.state_path = as_text(state_path)
+        self.warehouse_schema = as_text(warehouse_schema)
         self.sync_id = as_text(sync_id)
         self.rejects_path = as_text(rejects_path)
         self.preview_path = as_text(preview_path)
@@ -172,7 +182,6 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         from airflow_provider_segment.hooks.lineage import note_events
         from airflow_provider_segment.hooks.segment import SegmentHook
         from airflow_provider_segment.hooks.task import as_airflow_exceptions, current, default_sync_id, leaves_report
-        from airflow_provider_segment.transfers.query import open_query
         from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
 
         task_run, hook = current(context), SegmentHook(self.segment_conn_id)
@@ -186,22 +195,28 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
                 warn_of_deleted(self, context)
             elif not is_dry:
                 warn_if_repeated(self, context)
-            query = open_query(
-                self.sql_conn_id,
-                self.sql,
-                self.parameters,
-                hook_params=self.sql_hook_params,
-                fetch_size=self.fetch_size,
-            )
+            sync_id = self.sync_id or default_sync_id(self, context, self.options.sync_mode)
             with ExitStack() as stack:
                 with sigterm.waits():
-                    rows = stack.enter_context(query)
-                sync_id = self.sync_id or default_sync_id(self, context, self.options.sync_mode)
+                    rows = stack.enter_context(self._open(sync_id, task_run))
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
                 options = asdict(self.options) | rendered | {"validate_only": is_dry}
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
             note_events(context, report)
         return report.as_dict()
+
+    def _open(self, sync_id: str, task_run: TaskRun) -> AbstractContextManager[Pages]:
+        """Return what lends the rows of the query: all of them, or those that may have changed."""
+        from airflow_provider_segment.transfers.query import open_query
+        from airflow_provider_segment.transfers.warehouse_filter import open_warehouse
+
+        asked = (self.sql_conn_id, self.sql, self.parameters)
+        how: dict[str, Any] = {"hook_params": self.sql_hook_params, "fetch_size": self.fetch_size}
+        if self.warehouse_schema is None:
+            return open_query(*asked, **how)
+        dag_id, task_id, run_id, _ = task_run.ids
+        label = f"DAG {dag_id}, task {task_id}, run {run_id}"
+        return open_warehouse(*asked, schema=self.warehouse_schema, sync_id=sync_id, label=label, **how)
 
     def on_kill(self) -> None:
         """Send nothing more: what is on its way is counted, and the task fails with its report."""
@@ -232,3 +247,12 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         return self.get_openlineage_facets_on_start()
 
     get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
+
+
+def _check_schema(schema: object, sync_mode: str) -> None:
+    if schema is None:
+        return
+    if not isinstance(schema, str) or not schema.strip():
+        raise SettingError(f"warehouse_schema: expected the name of a schema, found {schema!r}")
+    if sync_mode != "changes":
+        raise SettingError("warehouse_schema: is for sync_mode='changes'; with 'all' every row is sent")

@@ -26,6 +26,7 @@ from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.keys import numbers_of
 from airflow_provider_segment.core.rows.unreadable import Unreadable
+from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 # A later run that updates so much of what it knows, and no less, is worth a word.
 NEARLY_ALL, LEAST_KNOWN = 0.9, 100
@@ -44,14 +45,20 @@ class Changes:
     :param columns: what the query returned.
     :param options: of the sync.
     :param state: of the sync; its generation goes into the message ids, so that a new state repeats none.
+    :param warehouse: that lays out the rows which may have changed.
     """
 
     def __init__(
-        self, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns, options: Options, state: State | DryState
+        self,
+        calls: Sequence[tuple[Call, CompiledCall]],
+        columns: Columns,
+        options: Options,
+        state: State | DryState,
+        warehouse: Warehouse | None = None,
     ) -> None:
         namespace = Namespace("changes", state.sync_id, state.generation)
         self._state = state
-        self.prefilter = Prefilter([call for call, _ in calls], columns, options, state)
+        self.prefilter = Prefilter([call for call, _ in calls], columns, options, state, warehouse)
         self._max_deleted = options.max_deleted
         self._seen = SeenKeys() if any("deleted" in call.kinds for call, _ in calls) else None
         self._calls = {

@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segment.core.errors import ColumnError, SettingError
 from airflow_provider_segment.core.rows.frames import slices_of
 from airflow_provider_segment.core.rows.kinds import named_row
+
+if TYPE_CHECKING:
+    from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Pages:
     :param total: how many rows there are, where that is known without counting.
     :param commit: is called when Segment has acknowledged all that came of them: what reading them changed at the
         source may stay. It returns why that failed, where nothing is lost by it.
+    :param warehouse: lays out the rows that are to be read, when the run has begun; ``pages`` has none then.
     """
 
     columns: Sequence[str] | None
@@ -30,6 +34,7 @@ class Pages:
     source: str
     total: int | None = None
     commit: Callable[[], str] = lambda: ""
+    warehouse: Warehouse | None = None
 
 
 def pages_of(rows: Any, columns: Sequence[str] | None = None, size: int = 2_500) -> Pages:

@@ -125,9 +125,10 @@ class ArrivalFilter:
         """
         return self._new.repeated(keys)
 
-    def write(self, unsettled: Iterable[int], watched: frozenset[int], ghosts: Sequence[int]) -> None:
+    def write(self, mark: str, unsettled: Iterable[int], watched: frozenset[int], ghosts: Sequence[int]) -> None:
         """Leave the filter for the next run.
 
+        :param mark: of this run, which stands in the state beside these pages.
         :param unsettled: the numbers of rows that are not settled.
         :param watched: the numbers of keys of which no row is to be passed over.
         :param ghosts: the numbers of keys that are gone, and of which Segment does not know it.

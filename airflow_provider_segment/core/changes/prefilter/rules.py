@@ -20,6 +20,7 @@ from airflow_provider_segment import __version__
 from airflow_provider_segment.calls import OBJECTS, AllColumns, Call, columns_of
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.prefilter.arrival import ArrivalFilter
+from airflow_provider_segment.core.changes.prefilter.in_warehouse import WarehouseFilter
 from airflow_provider_segment.core.changes.prefilter.store import Record
 from airflow_provider_segment.core.changes.samples import Sample
 from airflow_provider_segment.core.changes.state import State
@@ -27,7 +28,9 @@ from airflow_provider_segment.core.mapping.message_ids import content_digest
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.columns import Columns
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.core.rows.row_hashes import hashes_of_columns
+from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 # Grows when a filter of before would be read wrongly.
 LAYOUT = 1
@@ -59,7 +62,7 @@ class RowFilter(Protocol):
     def repeated(self, keys: Sequence[int]) -> set[int]:
         """Return those of some keys that rows have which are not all the same."""
 
-    def write(self, unsettled: Sequence[int], watched: frozenset[int], ghosts: Sequence[int]) -> None:
+    def write(self, mark: str, unsettled: Sequence[int], watched: frozenset[int], ghosts: Sequence[int]) -> None:
         """Leave the filter for the next run."""
 
 
@@ -70,35 +73,62 @@ class Prefilter:
     :param columns: what the query returned.
     :param options: of the sync.
     :param state: of the sync.
+    :param warehouse: that lays out the rows which may have changed; None leaves it to the client.
     :ivar reason: why it is not used; empty where it is.
     :ivar watched: the numbers of keys of which the run before found rows with different contents.
     :ivar unmade: the calls that no row made in the run before.
     :ivar skipped: rows that were passed over so far.
     """
 
-    def __init__(self, calls: Sequence[Call], columns: Columns, options: Options, state: State | DryState) -> None:
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        columns: Columns,
+        options: Options,
+        state: State | DryState,
+        warehouse: Warehouse | None,
+    ) -> None:
         self._store = state.filters
+        self._log = state.log
         self._run = state.run
-        places = mapped_places(calls, columns, options.key_columns)
-        names = [columns.names[place] for place in places]
-        self._fingerprint = fingerprint_of(calls, names, options)
-        record = self._store.record()
-        self.maker = ArrivalFilter.maker
+        self._places = mapped_places(calls, columns, options.key_columns)
+        self._names = [columns.names[place] for place in self._places]
+        self._key = options.key_columns
+        self._fingerprint = fingerprint_of(calls, self._names, options)
+        self._record = record = self._store.record()
+        self.maker = ArrivalFilter.maker if warehouse is None else warehouse.name
         self.reason = self._why_not(record, state)
         self.watched = frozenset(record.watched if record is not None else ())
         self.unmade = frozenset(record.unmade if record is not None else ())
-        if self.reason:
-            state.log.info("Every row is looked at, and the filter %s made anew: %s", self.maker, self.reason)
+        self._filter: RowFilter
+        if warehouse is None:
+            was_whole = record is not None and record.is_whole
+            hashes = hashes_of_columns(self._places, len(columns.names))
+            self._filter = ArrivalFilter(self._store, hashes, is_used=not self.reason, was_whole=was_whole)
         else:
-            state.log.info("Rows that run %d of the sync has settled are passed over, %s", self._run - 1, self.maker)
-        was_whole = record is not None and record.is_whole
-        hashes = hashes_of_columns(places, len(columns.names))
-        self._filter: RowFilter = ArrivalFilter(self._store, hashes, is_used=not self.reason, was_whole=was_whole)
-        self._places, self._names = places, names
-        self._sample = Sample(record.sample if record is not None else None, frozenset(names))
+            self._filter = WarehouseFilter(warehouse)
+        self._sample = Sample(record.sample if record is not None else None, frozenset(self._names))
         self.skipped = 0
         self._unsettled: list[int] = []
         self._contested: set[int] = set()
+
+    def open(self, rows: Pages) -> Pages:
+        """Return the rows that come here, and say in the log which filter is used, or why none is.
+
+        :param rows: of the query.
+        """
+        if isinstance(self._filter, WarehouseFilter):
+            mark = None if self.reason or self._record is None else self._record.mark
+            rows, self.skipped = self._filter.open(
+                self._names, self._key, self._run, mark, is_dry=not self._store.is_kept
+            )
+            if self._filter.is_full and not self.reason:
+                self.reason = "its tables are not those of the run before, or a column has another type"
+        if self.reason:
+            self._log.info("Every row is looked at, and the filter %s made anew: %s", self.maker, self.reason)
+        else:
+            self._log.info("Rows that run %d of the sync has settled are passed over, %s", self._run - 1, self.maker)
+        return rows
 
     def _why_not(self, record: Record | None, state: State | DryState) -> str:
         """Return why the filter that is there may not be used; nothing where it may."""
@@ -175,11 +205,12 @@ class Prefilter:
         """
         if not self._store.is_kept:
             return
-        self._filter.write(self._unsettled, frozenset(self._contested), ghosts)
+        mark = uuid.uuid4().hex
+        self._filter.write(mark, self._unsettled, frozenset(self._contested), ghosts)
         record = Record(
             maker=self.maker,
             run=self._run,
-            mark=uuid.uuid4().hex,
+            mark=mark,
             fingerprint=self._fingerprint,
             is_whole=self._filter.is_whole,
             watched=tuple(sorted(self._contested)),

@@ -1,0 +1,269 @@
+"""The words of each database for the filter in the warehouse: adding a database is adding one entry.
+
+Run in the tests: PostgreSQL, MariaDB, DuckDB and SQLite, and Snowflake's words on fakesnow. Those of BigQuery, Redshift
+and Databricks are only parsed (docs/changes.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_segment.core.errors import SettingError
+
+Run = Callable[[str], list[Any]]
+
+# PostgreSQL hashes these by what a driver makes of them; all others are hashed as text, byte by byte.
+_POSTGRES_HASHED = frozenset(
+    {"int2", "int4", "int8", "oid", "bool", "uuid", "bytea", "date", "time", "timestamp", "timestamptz", "numeric"}
+)
+_MYSQL_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the user's query.
+
+    :param name: as the database has it.
+    :param type: as the database calls it; empty where that is no matter.
+    """
+
+    name: str
+    type: str = ""
+
+
+def _is_distinct(a: str, b: str) -> str:
+    return f"{a} IS DISTINCT FROM {b}"
+
+
+@dataclass(frozen=True)
+class WarehouseDialect:
+    """One database's words.
+
+    :param name: of the database.
+    :param contents: the expressions that tell two rows apart, of the mapped columns, quoted.
+    :param key: the expression that joins a key column byte by byte.
+    :param grant: the statement that gives a missing right, of a schema and a user.
+    :param missing_schema: codes of the error that there is no such schema.
+    :param denied: codes of the error that a right is missing.
+    :param quote: the sign around a name.
+    :param session: statements that pin how values become texts.
+    :param types: returns the types of the query's columns, where the words need them.
+    :param scratch: the statement that lists the tables of a schema whose name begins so.
+    :param create: what begins a statement that makes a table ...
+    :param expiring: ... and what stands before AS, so that one that is left behind goes by itself.
+    :param differs: the condition that two values differ, of which one may be null.
+    :param has_full_join: whether FULL JOIN can be said.
+    :param keyed: the words after the columns of a table that is found by its key; None where tables have no such.
+    :param user: the statement that names the user.
+    """
+
+    name: str
+    contents: Callable[[Sequence[tuple[str, str]]], list[str]]
+    key: Callable[[str, str], str]
+    grant: Callable[[str, str], str]
+    missing_schema: frozenset[Any] = frozenset()
+    denied: frozenset[Any] = frozenset()
+    quote: str = '"'
+    session: tuple[str, ...] = ()
+    types: Callable[[Run, str, Sequence[Any]], Mapping[str, str]] = lambda run, query, description: {}
+    scratch: str = (
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}' "
+        "AND table_name LIKE '{prefix}{any}'"
+    )
+    create: str = "CREATE TABLE"
+    expiring: str = ""
+    differs: Callable[[str, str], str] = _is_distinct
+    has_full_join: bool = True
+    keyed: str | None = None
+    user: str = "SELECT current_user"
+
+    def quoted(self, name: str) -> str:
+        """Return a name as an identifier.
+
+        :param name: of a column, a table or a schema.
+        """
+        return f"{self.quote}{name.replace(self.quote, self.quote * 2)}{self.quote}"
+
+
+def dialect_of(conn_type: str, conn_id: str, run: Run) -> WarehouseDialect:
+    """Return the words of a connection's database.
+
+    :param conn_type: Airflow's type of the connection.
+    :param conn_id: of the connection, for the error.
+    :param run: runs a statement on it.
+    :raises SettingError: if there are none.
+    """
+    if conn_type == "postgres" and "redshift" in str(run("SELECT version()")[0][0]).lower():
+        conn_type = "redshift"
+    if conn_type == "mysql":
+        return _mysql(str(run("SELECT version()")[0][0]))
+    if conn_type not in DIALECTS:
+        names = ", ".join(sorted({dialect.name for dialect in DIALECTS.values()} | {"MySQL", "MariaDB"}))
+        raise SettingError(
+            f"warehouse_schema: {conn_id!r} is of type {conn_type!r}, and the filter in the warehouse knows {names}. "
+            "Leave warehouse_schema out: then unchanged rows are passed over on the client"
+        )
+    return DIALECTS[conn_type]
+
+
+def _as_is(expression: str, _: str) -> str:
+    return expression
+
+
+def _postgres_types(run: Run, _: str, description: Sequence[Any]) -> Mapping[str, str]:
+    numbers = sorted({int(column[1]) for column in description})
+    listed = ", ".join(map(str, numbers))
+    names = dict(run(f"SELECT oid, typname FROM pg_catalog.pg_type WHERE oid IN ({listed})"))
+    return {column[0]: str(names.get(int(column[1]), "")) for column in description}
+
+
+def _postgres_value(expression: str, kind: str) -> str:
+    return expression if kind in _POSTGRES_HASHED else f'({expression})::text COLLATE "C"'
+
+
+POSTGRES = WarehouseDialect(
+    "PostgreSQL",
+    contents=lambda columns: [
+        f"hash_record_extended(ROW({', '.join(_postgres_value(*column) for column in columns)}), 0)"
+    ],
+    # Texts of any type, since equal ones may be written in another case, or end in other spaces.
+    key=_postgres_value,
+    grant=lambda schema, user: f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}",
+    missing_schema=frozenset({"3F000"}),
+    denied=frozenset({"42501"}),
+    session=(
+        "SET TimeZone = 'UTC'",
+        "SET DateStyle = 'ISO, YMD'",
+        "SET IntervalStyle = 'postgres'",
+        "SET extra_float_digits = 1",
+        "SET bytea_output = 'hex'",
+    ),
+    types=_postgres_types,
+)
+
+DUCKDB = WarehouseDialect(
+    "DuckDB",
+    contents=lambda columns: [f"hash(ROW({', '.join(column for column, _ in columns)}))"],
+    key=lambda expression, kind: f'{expression} COLLATE "C"' if kind == "VARCHAR" else expression,
+    grant=lambda schema, user: f"CREATE SCHEMA {schema}",
+    types=lambda run, query, description: dict(run(f"SELECT column_name, column_type FROM (DESCRIBE {query})")),
+)
+
+SQLITE = WarehouseDialect(
+    "SQLite",
+    # It has no hash, and a function of Python takes longer than a copy of the columns does. The plus takes the type of
+    # the column away, with which 1 and '1' would be equal, and a number that became a text would stay one.
+    contents=lambda columns: [f"+{column} COLLATE BINARY" for column, _ in columns],
+    key=lambda expression, _: f"+{expression} COLLATE BINARY",
+    grant=lambda schema, user: f"chmod u+w on the file, whose schema is {schema}",
+    scratch="SELECT name FROM {schema}.sqlite_master WHERE type = 'table' AND name LIKE '{prefix}{any}'",
+    differs=lambda a, b: f"{a} IS NOT {b}",
+    has_full_join=False,  # it has one, which takes longer than two statements
+    keyed="WITHOUT ROWID",
+    user="SELECT 'the user'",
+)
+
+
+def _mysql(version: str) -> WarehouseDialect:
+    is_mariadb = "mariadb" in version.lower()
+    collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
+
+    def types(run: Run, query: str, _: Sequence[Any]) -> Mapping[str, str]:
+        # A driver does not tell texts from bytes; the columns of a table do.
+        table = "segment_types"
+        run(f"CREATE TEMPORARY TABLE {table} AS {query}")
+        found = {str(row[0]): str(row[1]).lower() for row in run(f"SHOW COLUMNS FROM {table}")}
+        run(f"DROP TEMPORARY TABLE {table}")
+        return found
+
+    return WarehouseDialect(
+        "MariaDB" if is_mariadb else "MySQL",
+        contents=lambda columns: [
+            f"UNHEX(MD5(CONCAT_WS(',', {', '.join(f'QUOTE({column})' for column, _ in columns)})))"
+        ],
+        key=lambda expression, kind: (
+            f"CONVERT({expression} USING utf8mb4) COLLATE {collation}"
+            if kind.partition("(")[0] in _MYSQL_TEXTS
+            else expression
+        ),
+        grant=lambda schema, user: f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON {schema}.* TO {user}",
+        missing_schema=frozenset({1049}),
+        denied=frozenset({1044, 1142}),
+        quote="`",
+        session=("SET time_zone = '+00:00'",),
+        types=types,
+        differs=lambda a, b: f"NOT ({a} <=> {b})",
+        has_full_join=False,
+        user="SELECT current_user()",
+    )
+
+
+SNOWFLAKE = WarehouseDialect(
+    "Snowflake",
+    contents=lambda columns: [f"HASH({', '.join(column for column, _ in columns)})"],
+    key=_as_is,
+    grant=lambda schema, user: f"GRANT USAGE, CREATE TABLE ON SCHEMA {schema} TO ROLE {user}",
+    session=("ALTER SESSION SET TIMEZONE = 'UTC'",),
+    create="CREATE TRANSIENT TABLE",
+    user="SELECT current_role()",
+)
+
+BIGQUERY = WarehouseDialect(
+    "BigQuery",
+    contents=lambda columns: [
+        f"FARM_FINGERPRINT(TO_JSON_STRING(STRUCT({', '.join(column for column, _ in columns)})))"
+    ],
+    key=_as_is,
+    grant=lambda schema, user: f"GRANT `roles/bigquery.dataEditor` ON SCHEMA {schema} TO 'user:{user}'",
+    quote="`",
+    scratch="SELECT table_name FROM `{schema}`.INFORMATION_SCHEMA.TABLES WHERE STARTS_WITH(table_name, '{prefix}')",
+    expiring=" OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 7 DAY))",
+    user="SELECT SESSION_USER()",
+)
+
+
+def _chained(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Return Redshift's hash, which takes one value at a time; the null has a text that no value has."""
+    found = "0"
+    for column, _ in columns:
+        text = f"CASE WHEN {column} IS NULL THEN 'n' ELSE 'v' || CAST({column} AS VARCHAR(65535)) END"
+        found = f"FNV_HASH({text}, {found})"
+    return [found]
+
+
+REDSHIFT = WarehouseDialect(
+    "Redshift",
+    contents=_chained,
+    key=_as_is,
+    grant=lambda schema, user: f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}",
+    missing_schema=frozenset({"3F000"}),
+    denied=frozenset({"42501"}),
+    session=("SET timezone TO 'UTC'",),
+    # It compares two nulls like this; it has no IS DISTINCT FROM.
+    differs=lambda a, b: f"NOT ({a} = {b} OR ({a} IS NULL AND {b} IS NULL))",
+)
+
+DATABRICKS = WarehouseDialect(
+    "Databricks",
+    # xxhash64 skips nulls, so each column stands beside a flag.
+    contents=lambda columns: [f"xxhash64({', '.join(f'{column} IS NULL, {column}' for column, _ in columns)})"],
+    key=_as_is,
+    grant=lambda schema, user: f"GRANT USE SCHEMA, CREATE TABLE ON SCHEMA {schema} TO `{user}`",
+    quote="`",
+    session=("SET TIME ZONE 'UTC'",),
+    user="SELECT current_user()",
+)
+
+DIALECTS = {
+    "postgres": POSTGRES,
+    "duckdb": DUCKDB,
+    "sqlite": SQLITE,
+    "snowflake": SNOWFLAKE,
+    "bigquery": BIGQUERY,
+    "google_cloud_platform": BIGQUERY,
+    "gcpbigquery": BIGQUERY,
+    "redshift": REDSHIFT,
+    "databricks": DATABRICKS,
+}

@@ -1,0 +1,233 @@
+"""The filter in front of the state: in the warehouse, on the client, and without one, the same calls are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filtered import FILTERS, LEFT, USERS, Source, Sync, kinds, source
+
+from airflow_provider_segment.calls import Constant, Identify, Track
+from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.hooks.segment import SegmentHook
+from airflow_provider_segment.testing import SegmentServer
+
+__all__ = ["source"]
+
+PAID = Track(Constant("Paid"), "id", properties=["email"])
+
+
+@pytest.fixture(params=FILTERS)
+def sync(request: pytest.FixtureRequest, source: Source, tmp_path: Path) -> Sync:
+    """A sync with each kind of filter."""
+    return Sync(source, request.param, tmp_path / "state.db")
+
+
+def passed_over(sync: Sync, report: dict[str, Any]) -> bool:
+    """Tell whether no row was looked at; without a filter, whether none was due."""
+    if sync.how == "none":
+        return bool(report["unchanged"] == report["calls"])
+    return bool(report["skipped"] == report["rows"] and report["calls"] == 0)
+
+
+class TestEveryFilter:
+    """What Segment gets does not depend on the filter."""
+
+    def test_the_life_of_a_table(self, segment: SegmentServer, sync: Sync) -> None:
+        """All, nothing, changes, a new trait, a new call, another order, a reset of some keys, the mapping back."""
+        table = sync.source
+        table.fill([(n, f"user{n}@example.com") for n in range(1, 301)])
+        assert kinds(sync.send()) == (300, 0, 0)
+        assert passed_over(sync, sync.send())
+        table.run("UPDATE users SET email = 'new@example.com' WHERE id <= 37")
+        table.run("DELETE FROM users WHERE id > 289")
+        table.insert([(n, "b@example.com") for n in range(1_000, 1_020)])
+        assert kinds(sync.send()) == (20, 37, 11)
+        assert passed_over(sync, sync.send())
+        more = [Identify("id", traits=["email", "id"]), LEFT]
+        assert kinds(sync.send(calls=more)) == (0, 309, 0)
+        assert kinds(sync.send(calls=[*more, PAID])) == (309, 0, 0)
+        report = sync.send(calls=[*more, PAID], sql="SELECT * FROM users ORDER BY id DESC")
+        assert kinds(report) == (0, 0, 0)
+        assert SegmentHook().reset(f"users {sync.how}", [1, 2], state_path=str(sync.path)) == 6
+        report = sync.send(calls=[*more, PAID])
+        assert (report["accepted"], report["skipped"]) == (4, 0)
+        assert kinds(sync.send()) == (0, 309, 0)
+        assert passed_over(sync, sync.send())
+        assert segment.duplicates == []
+        assert {m["userId"] for m in segment.messages if m["type"] == "track" and m["event"] == "Left"} == {
+            str(n) for n in range(290, 301)
+        }
+
+    def test_everything_changes(self, segment: SegmentServer, sync: Sync) -> None:
+        """Each row changed is each row sent, and no key taken for gone; each row gone is each key deleted."""
+        sync.source.fill([(n, "a") for n in range(200)])
+        assert kinds(sync.send()) == (200, 0, 0)
+        sync.source.run("UPDATE users SET email = 'b'")
+        assert kinds(sync.send()) == (0, 200, 0)
+        sync.source.run("DELETE FROM users")
+        assert kinds(sync.send()) == (0, 0, 200)
+        assert kinds(sync.send()) == (0, 0, 0)
+
+    def test_what_looks_alike_is_told_apart(self, segment: SegmentServer, sync: Sync) -> None:
+        """Texts that differ in case or in spaces at their end, an empty one and NULL are changes, also in keys."""
+        keys = ["a", "A", "ä", "a ", "b"]
+        sync.source.fill([(key, "x") for key in keys], key=sync.source.text)
+        assert kinds(sync.send()) == (5, 0, 0)
+        values = ["X", "x ", None, "", "x"]
+        sync.source.fill(list(zip(keys, values, strict=True)), key=sync.source.text)
+        assert kinds(sync.send()) == (0, 4, 0)
+        values = ["X", "x ", "", None, "x"]
+        sync.source.fill(list(zip(keys, values, strict=True)), key=sync.source.text)
+        assert kinds(sync.send()) == (0, 2, 0)
+        sync.source.fill(
+            [(key, value) for key, value in zip(keys, values, strict=True) if key != "A"], key=sync.source.text
+        )
+        assert kinds(sync.send()) == (0, 0, 1)
+        assert segment.messages[-1]["userId"] == "A"
+
+    def test_refused_rows_are_looked_at_until_they_are_accepted(self, segment: SegmentServer, sync: Sync) -> None:
+        """A row that Segment or a rule refuses comes again in each run; the others rest; nothing seems gone."""
+        sync.source.fill([(1, "good"), (2, "bad"), (3, "y" * 3), (None, "z")])
+        segment.refuse(lambda message: message.get("traits", {}).get("email") == "bad")
+        for _ in range(2):
+            report = sync.send(max_rejected=3)
+            assert (report["rejected"], report["invalid"], report["deleted"]) == (1, 2, 0)  # no key for two calls
+        assert sync.how == "none" or report["skipped"] == 2
+        sync.source.run("UPDATE users SET email = 'mended' WHERE id = 2")
+        assert kinds(sync.send(max_rejected=2)) == (1, 0, 0)
+        sync.source.run("DELETE FROM users WHERE id = 2 OR id IS NULL")
+        assert kinds(sync.send()) == (0, 0, 1)
+        assert passed_over(sync, sync.send())
+
+    def test_a_deletion_that_was_refused_comes_again(self, segment: SegmentServer, sync: Sync) -> None:
+        """A call on "deleted" that Segment refuses is made again until it is accepted, though its row is gone."""
+        sync.source.fill([(n, "a") for n in range(10)])
+        sync.send()
+        segment.refuse(lambda message: message["type"] == "track" and message["userId"] == "3")
+        sync.source.run("DELETE FROM users WHERE id IN (3, 4)")
+        assert kinds(sync.send(max_rejected=1)) == (0, 0, 1)
+        for _ in range(2):
+            report = sync.send(max_rejected=1)
+            assert (report["rejected"], report["deleted"]) == (1, 0)
+        segment.reset()
+        segment.refuse(lambda message: False)
+        assert kinds(sync.send()) == (0, 0, 1)
+        assert passed_over(sync, sync.send())
+
+    def test_two_rows_of_one_key_never_take_turns(self, segment: SegmentServer, sync: Sync) -> None:
+        """Of two rows of a key the new one is sent once; from then on what Segment has stands, and one is refused."""
+        sync.source.fill([(n, "a") for n in range(5)])
+        sync.send()
+        sync.source.insert([(1, "b"), (2, "a")])
+        report = sync.send(max_rejected=1)
+        assert kinds(report) == (0, 1, 0)
+        heard = len(segment.messages)
+        for _ in range(3):
+            report = sync.send(max_rejected=1)
+            assert (report["invalid"], report["accepted"]) == (1, 0)
+        sync.source.run("DELETE FROM users WHERE id = 1 AND email = 'a'")
+        for _ in range(2):
+            assert kinds(sync.send()) == (0, 0, 0)
+        assert len(segment.messages) == heard
+
+    def test_a_dry_run_leaves_nothing(self, segment: SegmentServer, sync: Sync) -> None:
+        """What would be sent is counted, also against the filter, and the next run finds all as it was."""
+        sync.source.fill([(n, "a") for n in range(20)])
+        assert sync.send(validate_only=True)["not_sent"] == 20
+        assert [name for name in sync.source.tables() if "_due_" in name or "_seen_" in name] == []
+        sync.send()
+        sync.source.run("UPDATE users SET email = 'b' WHERE id < 3")
+        report = sync.send(validate_only=True)
+        assert report["planned"]["identify"]["updated"] == 3
+        assert sync.how == "none" or report["skipped"] == 17
+        assert [name for name in sync.source.tables() if "_due_" in name] == []
+        report = sync.send()
+        assert kinds(report) == (0, 3, 0)
+        assert sync.how == "none" or report["skipped"] == 17
+
+    def test_a_key_column_that_changes_its_type(self, segment: SegmentServer, sync: Sync) -> None:
+        """Integers that become text are the same keys: nothing is sent, nothing is gone; then what has changed is."""
+        rows = [(n, "a") for n in range(1, 51)]
+        sync.source.fill(rows)
+        sync.send()
+        sync.source.fill([(str(n), "a") for n, _ in rows], key="VARCHAR(20)")
+        assert kinds(sync.send()) == (0, 0, 0)
+        sync.source.run("DELETE FROM users WHERE id = '7'")
+        sync.source.run("UPDATE users SET email = 'b' WHERE id = '8'")
+        assert kinds(sync.send()) == (0, 1, 1)
+        assert passed_over(sync, sync.send())
+
+    def test_parameters_percents_and_comments(self, segment: SegmentServer, sync: Sync) -> None:
+        """The query may have parameters, percent signs, a WITH, and a comment or a semicolon at its end."""
+        sync.source.fill([(n, f"{n}%") for n in range(20)])
+        mark = {"postgres": "%s", "mariadb": "%s"}.get(sync.source.kind, "?")
+        percent = "%%" if mark == "%s" else "%"
+        sql = f"WITH u AS (SELECT * FROM users WHERE id > {mark} AND email LIKE '1{percent}') SELECT * FROM u -- all;"  # noqa: S608
+        assert kinds(sync.send(sql=sql, parameters=[5])) == (10, 0, 0)
+        sync.source.run("UPDATE users SET email = '1!' WHERE id = 12")
+        sync.source.run("DELETE FROM users WHERE id = 13")
+        assert kinds(sync.send(sql=sql, parameters=[5])) == (0, 1, 1)
+        assert passed_over(sync, sync.send(sql=sql, parameters=[5]))
+        assert kinds(sync.send(sql="SELECT * FROM users WHERE email LIKE '1%';")) == (1, 0, 0)
+
+
+class TestInTheWarehouse:
+    """What is promised of the tables in the warehouse."""
+
+    def test_scratch_of_runs_that_died_is_dropped(self, segment: SegmentServer, source: Source, tmp_path: Path) -> None:
+        """What a run that was killed has left is dropped by the next one, which reads all and sends nothing again."""
+        sync = Sync(source, "warehouse", tmp_path / "state.db")
+        source.fill([(n, "a") for n in range(10)])
+        sync.send()
+        (seen,) = [name for name in source.tables() if "_seen_" in name]
+        dead, young = seen.replace("_seen_", "_due_") + "_1", seen.replace("_seen_", "_due_") + "_dry_9999999999_abcdef"
+        for name in (dead, young):
+            source.run(f"CREATE TABLE {source.schema}.{name} (id INTEGER)")
+        report = sync.send()
+        assert (report["skipped"], report["calls"]) == (10, 0)
+        assert source.tables() == sorted([seen, young, "segment_filter"])
+
+    @pytest.mark.parametrize("broken", ["mark", "seen"])
+    def test_a_warehouse_that_was_restored_is_read_whole(
+        self, segment: SegmentServer, source: Source, tmp_path: Path, broken: str
+    ) -> None:
+        """With another mark, or without its table, every row is looked at, nothing is sent, and the next run skips."""
+        sync = Sync(source, "warehouse", tmp_path / "state.db")
+        source.fill([(n, "a") for n in range(10)])
+        sync.send()
+        if broken == "mark":
+            source.run(f"UPDATE {source.schema}.segment_filter SET mark = 'of yesterday'")  # noqa: S608
+        else:
+            (seen,) = [name for name in source.tables() if "_seen_" in name]
+            source.run(f"DROP TABLE {source.schema}.{seen}")
+        source.run("DELETE FROM users WHERE id = 1")
+        report = sync.send()
+        assert (report["skipped"], kinds(report)) == (0, (0, 0, 1))
+        assert sync.send()["skipped"] == 9
+
+    def test_what_cannot_be(self, segment: SegmentServer, source: Source, tmp_path: Path) -> None:
+        """Columns that are named twice, or like ours, and a query that changes data, are refused with the way out."""
+        sync = Sync(source, "warehouse", tmp_path / "state.db")
+        source.fill([(1, "a")])
+        twice = {"SELECT id, email, email FROM users": "more than once: rename one with AS|Duplicate column"}
+        for sql, said in {
+            **(twice if source.kind in ("postgres", "mariadb") else {}),  # the others rename one
+            "SELECT id, email, 1 AS segment_x FROM users": "may not begin with segment_: rename segment_x",
+            "DELETE FROM users": "expected a SELECT that changes nothing",
+        }.items():
+            with pytest.raises(Exception, match=said):
+                sync.send(sql=sql)
+        assert segment.requests == []
+
+
+def test_settings_of_the_schema() -> None:
+    """A schema without "changes", or that is no name, fails when the DAG is parsed."""
+    from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
+
+    common: dict[str, Any] = {"task_id": "t", "sql": "SELECT 1", "sql_conn_id": "c", "calls": USERS}
+    with pytest.raises(SettingError, match="warehouse_schema: is for sync_mode='changes'"):
+        SqlToSegmentOperator(**common, warehouse_schema="segment")
+    with pytest.raises(SettingError, match="warehouse_schema: expected the name of a schema, found ' '"):
+        SqlToSegmentOperator(**common, sync_mode="changes", key="id", state_path="s", warehouse_schema=" ")
