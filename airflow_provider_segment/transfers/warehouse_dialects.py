@@ -143,10 +143,17 @@ POSTGRES = WarehouseDialect(
     types=_postgres_types,
 )
 
+
+def _duckdb_value(expression: str, kind: str) -> str:
+    return (
+        f'{expression} COLLATE "C"' if kind == "VARCHAR" else expression
+    )  # its hash is without case where a column is
+
+
 DUCKDB = WarehouseDialect(
     "DuckDB",
-    contents=lambda columns: [f"hash(ROW({', '.join(column for column, _ in columns)}))"],
-    key=lambda expression, kind: f'{expression} COLLATE "C"' if kind == "VARCHAR" else expression,
+    contents=lambda columns: [f"hash(ROW({', '.join(_duckdb_value(*column) for column in columns)}))"],
+    key=_duckdb_value,
     grant=lambda schema, user: f"CREATE SCHEMA {schema}",
     types=lambda run, query, description: dict(run(f"SELECT column_name, column_type FROM (DESCRIBE {query})")),
 )
