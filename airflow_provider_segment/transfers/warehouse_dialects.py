@@ -18,6 +18,7 @@ Run = Callable[[str], list[Any]]
 _POSTGRES_HASHED = frozenset(
     {"int2", "int4", "int8", "oid", "bool", "uuid", "bytea", "date", "time", "timestamp", "timestamptz", "numeric"}
 )
+INDEXED = 64
 _MYSQL_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 
 
@@ -56,6 +57,8 @@ class WarehouseDialect:
     :param differs: the condition that two values differ, of which one may be null.
     :param has_full_join: whether FULL JOIN can be said.
     :param keyed: the words after the columns of a table that is found by its key; None where tables have no such.
+    :param index: what stands before AS, of the names and types of key columns, so that joins need not look at all rows.
+    :param delete: the statement that deletes the rows of one table whose key stands in another; None means IN.
     :param user: the statement that names the user.
     """
 
@@ -77,6 +80,8 @@ class WarehouseDialect:
     differs: Callable[[str, str], str] = _is_distinct
     has_full_join: bool = True
     keyed: str | None = None
+    index: Callable[[Sequence[tuple[str, str]]], str] = lambda columns: ""
+    delete: Callable[[str, str, str], str] | None = None
     user: str = "SELECT current_user"
 
     def quoted(self, name: str) -> str:
@@ -167,10 +172,20 @@ SQLITE = WarehouseDialect(
     grant=lambda schema, user: f"chmod u+w on the file, whose schema is {schema}",
     scratch="SELECT name FROM {schema}.sqlite_master WHERE type = 'table' AND name LIKE '{prefix}{any}'",
     differs=lambda a, b: f"{a} IS NOT {b}",
-    has_full_join=False,  # it has one, which takes longer than two statements
+    has_full_join=False,  # it has one since 3.39, which takes longer than two statements
     keyed="WITHOUT ROWID",
     user="SELECT 'the user'",
 )
+
+
+def _mysql_index(columns: Sequence[tuple[str, str]]) -> str:
+    """Return an index; of texts that may be too long for one, the first characters find the few that begin alike."""
+    parts = []
+    for name, kind in columns:
+        base, _, length = kind.rstrip(")").partition("(")
+        is_long = base in _MYSQL_TEXTS and not (length.isdigit() and int(length) <= INDEXED)
+        parts.append(f"{name}({INDEXED})" if is_long else name)
+    return f" (INDEX segment_key ({', '.join(parts)}))"
 
 
 def _mysql(version: str) -> WarehouseDialect:
@@ -203,6 +218,9 @@ def _mysql(version: str) -> WarehouseDialect:
         types=types,
         differs=lambda a, b: f"NOT ({a} <=> {b})",
         has_full_join=False,
+        index=_mysql_index,
+        # MariaDB looks at each pair of rows for an IN.
+        delete=lambda table, other, joined: f"DELETE s FROM {table} s JOIN {other} d ON {joined}",
         user="SELECT current_user()",
     )
 

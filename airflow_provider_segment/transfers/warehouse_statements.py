@@ -127,11 +127,11 @@ class Statements:
             )
         if not self.dialect.has_full_join:
             nulls = ", ".join(["NULL"] * (len(self._contents) + len(self.columns)))
-            keys = ", ".join(f"s.{name}" for name in self._keys)
+            keys = ", ".join(self._keys)
+            gone = f"(SELECT {keys} FROM {self.seen} EXCEPT SELECT {keys} FROM {self._rows} q)"
             parts.append(
                 f"SELECT 'gone' AS {PREFIX}op, {keys}, {nulls}, "
-                f"-ROW_NUMBER() OVER (ORDER BY {keys}) AS {PREFIX}n, 1 AS {PREFIX}ok FROM {self.seen} s "
-                f"WHERE NOT EXISTS (SELECT 1 FROM {self._rows} q WHERE {self._joined('s', 'q')})"
+                f"-ROW_NUMBER() OVER (ORDER BY {keys}) AS {PREFIX}n, 1 AS {PREFIX}ok FROM {gone} s"
             )
         if not parts:
             return None
@@ -186,17 +186,22 @@ class Statements:
         names = f"{keys}, {', '.join(self._contents)}, {PREFIX}ok"
         if is_full:
             if self.dialect.keyed is None:
-                return [f"DROP TABLE IF EXISTS {self.seen}", f"{self.dialect.create} {self.seen} AS {grouped}"]
+                index = self.dialect.index(list(zip(self._keys, (one.type for one in self.key), strict=True)))
+                made = f"{self.dialect.create} {self.seen}{index} AS {grouped}"
+                return [f"DROP TABLE IF EXISTS {self.seen}", made]
             return [
                 f"DROP TABLE IF EXISTS {self.seen}",
                 f"{self.dialect.create} {self.seen} ({names}, PRIMARY KEY ({keys})) {self.dialect.keyed}",
                 f"INSERT INTO {self.seen} ({names}) {grouped}",
             ]
         nulls = ", ".join(["NULL"] * len(self._contents))
-        of_due = f"SELECT 1 FROM {self.due} d WHERE {self._joined('d', self.seen)}"
+        key = keys if len(self._keys) == 1 else f"({keys})"
+        forget = f"DELETE FROM {self.seen} WHERE {key} IN (SELECT {keys} FROM {self.due})"
+        if self.dialect.delete is not None:
+            forget = self.dialect.delete(self.seen, self.due, self._joined("d", "s"))
         listed = f"SELECT {keys}, {nulls}, 0 FROM {self.due} WHERE {PREFIX}op = 'gone' AND {PREFIX}ok = 0"
         return [
-            f"DELETE FROM {self.seen} WHERE EXISTS ({of_due})",
+            forget,
             f"INSERT INTO {self.seen} ({names}) {grouped}",
             f"INSERT INTO {self.seen} ({names}) {listed}",
         ]

@@ -107,32 +107,37 @@ class Sync:
     :param source: where the rows are.
     :param how: "warehouse", "client" or "none".
     :param path: of the state.
+    :param sync_id: of the sync.
     """
 
-    def __init__(self, source: Source, how: str, path: Path) -> None:
+    def __init__(self, source: Source, how: str, path: Path, sync_id: str | None = None) -> None:
         self.source, self.how, self.path = source, how, path
+        self.sync_id = sync_id or f"users {how}"
 
     def send(self, **changed: Any) -> dict[str, Any]:
         """Run it, and return its report, whose counts add up."""
         if self.how == "none" and self.path.exists():
             self.state("UPDATE segment_filter SET fingerprint = 'of another mapping'")
-        settings: dict[str, Any] = {
+        report: dict[str, Any] = SqlToSegmentOperator(task_id="sync", **self.settings(**changed)).execute({})
+        assert report["calls"] == sum(
+            report[name] for name in ("unchanged", "invalid", "accepted", "rejected", "not_sent")
+        )
+        return report
+
+    def settings(self, **changed: Any) -> dict[str, Any]:
+        """The operator's settings, with some changed."""
+        return {
             "sql": "SELECT * FROM users",
             "sql_conn_id": self.source.kind,
             "calls": [USERS, LEFT],
             "key": "id",
             "max_deleted": 1,
             "sync_mode": "changes",
-            "sync_id": f"users {self.how}",
+            "sync_id": self.sync_id,
             "state_path": str(self.path),
             "fetch_size": 50,
             "warehouse_schema": self.source.schema if self.how == "warehouse" else None,
-        }
-        report: dict[str, Any] = SqlToSegmentOperator(task_id="sync", **settings | changed).execute({})
-        assert report["calls"] == sum(
-            report[name] for name in ("unchanged", "invalid", "accepted", "rejected", "not_sent")
-        )
-        return report
+        } | changed
 
     def state(self, statement: str) -> list[Any]:
         """Run a statement on the state's file."""
