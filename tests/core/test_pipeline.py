@@ -476,7 +476,7 @@ def test_written_messages_are_sent(segment: SegmentServer) -> None:
     assert (caught.value.report.invalid, ids(segment)) == (3, ["a", "d"])
 
 
-def test_progress_is_told_after_each_page(segment: SegmentServer) -> None:
+def test_progress_is_reported_after_each_page(segment: SegmentServer) -> None:
     """What watches a run sees the rows after each page, and true counts at the end."""
     seen: list[int] = []
     job = SyncJob([ANY], Namespace("s"), on_progress=lambda report: seen.append(report.rows))

@@ -253,7 +253,7 @@ class TestRedshift:
 
     @pytest.mark.parametrize("module", ["psycopg2.extensions", "psycopg"])
     @pytest.mark.parametrize("fetch_size", [2_500, 800])
-    def test_is_told_by_its_version(
+    def test_is_known_by_its_version(
         self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch, module: str, fetch_size: int
     ) -> None:
         """Redshift says that it is PostgreSQL 8.0.2: no fetch is larger than it may be, and the query runs once."""
@@ -264,7 +264,7 @@ class TestRedshift:
         assert connection.fetched == min(fetch_size, 1_000)
         assert connection.done.count("execute SELECT id, email FROM users") == 1
 
-    def test_is_told_by_its_error(self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_known_by_its_error(self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """Behind a proxy with another version the first fetch fails, and the query runs again for fewer rows."""
         connection = MadeUpConnection(
             "psycopg2.extensions", ["id", "email"], PEOPLE, {"fetchmany": failing(self.TEXT, above=1_000)}

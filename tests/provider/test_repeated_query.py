@@ -43,7 +43,7 @@ OTHER: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("settings", SAME.values(), ids=SAME)
-def test_the_query_of_the_run_before_is_told(
+def test_the_query_of_the_run_before_is_warned_of(
     segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, capfd: Capfd, settings: dict[str, Any]
 ) -> None:
     """From the second run on the log says that all rows are sent again as new events, and what to use instead."""
