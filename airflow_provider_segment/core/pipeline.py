@@ -65,8 +65,8 @@ def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
     :param delivery: takes the batches; its limits say how large they may be.
     :param report: is filled; it is right whatever is raised.
     :raises ColumnError: if the calls and the columns do not fit together; nothing was sent.
-    :raises TooFewRowsError: if there are fewer rows than ``min_rows`` asks for; nothing was sent.
-    :raises RejectedError: if more calls were refused than ``max_rejected`` allows; all good ones were sent.
+    :raises TooFewRowsError: if there are fewer rows than the plan expects at least; nothing was sent.
+    :raises RejectedError: if more calls were refused than the plan allows; all good ones were sent.
     :raises SegmentError: if the run could not go on; requests on their way were waited for,
         for a few seconds, and counted.
     """
