@@ -29,7 +29,7 @@ NOT_IDENTICAL = st.one_of(st.none(), st.text(max_size=5), st.integers(-5, 5))
 
 
 # A key as JSON, or a digest and a number of one length; and a message.
-ORIGIN = st.lists(NOT_IDENTICAL, min_size=1, max_size=3).map(orjson.dumps)
+ROW_KEY = st.lists(NOT_IDENTICAL, min_size=1, max_size=3).map(orjson.dumps)
 CONTENT = st.dictionaries(st.text(max_size=2), NOT_IDENTICAL, max_size=2).map(orjson.dumps)
 
 
@@ -37,7 +37,7 @@ def made(parts: tuple[Any, ...], identity: str, row_key: bytes, content: bytes) 
     return Namespace(*parts).maker(identity).make(row_key, content)
 
 
-@given(st.lists(NOT_IDENTICAL, max_size=4), st.text(max_size=5), ORIGIN, CONTENT)
+@given(st.lists(NOT_IDENTICAL, max_size=4), st.text(max_size=5), ROW_KEY, CONTENT)
 def test_same_event_has_the_same_id(parts: list[Any], identity: str, row_key: bytes, content: bytes) -> None:
     """An id depends on nothing but what it is made of, and is 32 hexadecimal characters."""
     one, again = (made(tuple(parts), identity, row_key, content) for _ in range(2))
@@ -45,16 +45,18 @@ def test_same_event_has_the_same_id(parts: list[Any], identity: str, row_key: by
     assert re.fullmatch(rb"[0-9a-f]{32}", one)
 
 
-@given(st.lists(st.tuples(CONTENT.filter(lambda content: content != b"{}"), ORIGIN), max_size=5))
+@given(st.lists(st.tuples(CONTENT.filter(lambda content: content != b"{}"), ROW_KEY), max_size=5))
 def test_a_page_of_ids_is_as_one_by_one(rows: list[tuple[bytes, bytes]]) -> None:
     """Messages that are named together have the ids that each would have alone."""
     ids = Namespace("sync", "run").maker("identify")
     named = ids.named([content for content, _ in rows], [row_key for _, row_key in rows])
     assert named == [with_id(content, ids.make(row_key, content)) for content, row_key in rows]
-    assert [orjson.loads(event)["messageId"].encode() for event in named] == [ids.make(o, c) for c, o in rows]
+    assert [orjson.loads(event)["messageId"].encode() for event in named] == [
+        ids.make(row_key, content) for content, row_key in rows
+    ]
 
 
-EVENT = st.tuples(st.lists(NOT_IDENTICAL, max_size=3).map(tuple), st.text(max_size=2), ORIGIN, CONTENT)
+EVENT = st.tuples(st.lists(NOT_IDENTICAL, max_size=3).map(tuple), st.text(max_size=2), ROW_KEY, CONTENT)
 
 
 @given(st.lists(EVENT, min_size=2, max_size=30, unique_by=repr))
