@@ -27,7 +27,8 @@ def _lines(folder: Path, depth: int) -> list[str]:
 
 def _line(name: str, path: Path, depth: int) -> str:
     said = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-    return f"{'  ' * depth}- `{name}`: {said}"
+    # mkdocs takes no fewer than four spaces for a list in a list.
+    return f"{'    ' * depth}- `{name}`: {said}"
 
 
 if __name__ == "__main__":
