@@ -10,9 +10,9 @@ VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
 CORE := .venv-core/bin
 
-DOCS_TESTS := tests/core/test_docs.py tests/core/test_docs_pages.py tests/provider/test_docs_run.py
+DOCS_TESTS := tests/core/test_docs.py tests/core/test_docs_pages.py tests/core/test_house.py tests/provider/test_docs_run.py
 
-.PHONY: demo test test-airflow test-core docs docs-test browser screenshots chromium check format bench package package-test release clean
+.PHONY: demo test test-airflow test-core tree docs docs-test browser screenshots chromium check format bench package package-test release clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -27,6 +27,9 @@ test-core: .venv-core/installed  ## the core's tests where Airflow is not instal
 
 docs-test: $(VENV)/installed  ## every code block of README.md and docs/ is run
 	$(BIN)/python -m pytest $(DOCS_TESTS) $(ARGS)
+
+tree:  ## the package's files in docs/contributing.md, written anew from their docstrings
+	$(PYTHON) docs/tree.py
 
 docs: .venv-docs/installed  ## the pages and an API reference as a site in .site/; a dead link fails
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet

@@ -126,8 +126,8 @@ class Table:
                     sync(Pages(columns, pages, "tests"), job, way, report)
         finally:
             assert adds_up(report)
-            told = report.added + report.updated + report.deleted
-            assert told == (report.not_sent if settled.validate_only else report.accepted)
+            changed = report.added + report.updated + report.deleted
+            assert changed == (report.not_sent if settled.validate_only else report.accepted)
         return report
 
     def sql(self, statement: str) -> list[Any]:
@@ -497,7 +497,7 @@ def test_a_row_that_no_call_wants_any_more_is_not_gone(table: Table, segment: Se
 
 
 @pytest.mark.parametrize("huge", [2**53 + 1, 2**63 - 1, 2**70, Decimal(2**70)], ids=str)
-def test_a_deleted_row_is_told_by_its_ids(table: Table, segment: SegmentServer, huge: Any) -> None:
+def test_a_deleted_row_is_sent_by_its_ids(table: Table, segment: SegmentServer, huge: Any) -> None:
     """A call on "deleted" has the ids and key columns that the row had last, as they were sent then."""
     call = Group("g", "u", anonymous_id="a", traits={"k": "id", "c": Constant("x")}, on_change=ALL)
     columns, rest = ("id", "g", "u", "a"), [(n, 0, 0, 0) for n in range(4)]
@@ -677,9 +677,9 @@ def test_a_key_that_comes_again_with_equal_content(
 
 
 def key_number(*values: Any) -> int:
-    (origin,) = RowKeys(range(len(values))).of([values])
-    assert origin is not None
-    return numbers_of([origin])[0]
+    (row_key,) = RowKeys(range(len(values))).of([values])
+    assert row_key is not None
+    return numbers_of([row_key])[0]
 
 
 @given(st.integers(-(2**63) + 1, 2**63 - 1))
@@ -754,7 +754,7 @@ def test_validate_only_remembers_nothing(table: Table, segment: SegmentServer) -
 
 
 def test_a_dry_run_counts_as_a_real_one_does(table: Table, segment: SegmentServer) -> None:
-    """Rows with one key, equal or not, in one page or in two, are told as they would be; so are deletions."""
+    """Rows with one key, equal or not, in one page or in two, are reported as they would be; so are deletions."""
     table.send([(n, "A") for n in range(9)], [USERS, GONE])
     rows = [(1, "B"), (1, "B"), (2, "C"), (2, "D"), (10, "A"), (10, "A"), (10, "B"), (3, "A"), (4, None)]
     for page in (1, 100):
@@ -915,7 +915,7 @@ def disturb(table: Table, fault: str, after: int) -> Callable[[Any], object]:
 def test_segment_ends_with_what_the_table_says(segment: SegmentServer, runs: list[Any], last: dict[Any, int]) -> None:
     """After any versions of a table and any faults, one good run makes Segment's newest what the table has.
 
-    And what a run has told Segment is not told again under another id, as long as the row stays as it is.
+    And what a run has sent is not sent again under another id, as long as the row stays as it is.
     """
     calls = [USERS, GONE]
     segment.reset()

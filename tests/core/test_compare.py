@@ -366,7 +366,7 @@ def test_a_state_of_before_knows_keys_of_another_type(old: Path, segment: Segmen
 
 @pytest.mark.parametrize("name", old_states.KEYS)
 def test_all_of_a_state_of_before_can_be_gone(old: Path, segment: SegmentServer, name: str) -> None:
-    """A key that is gone in the first run after the upgrade is told once."""
+    """A key that is gone in the first run after the upgrade is sent once."""
     it = old_states.sync_of(old_states.KEYS[name])
     for wanted in (1, 0):
         report = old_states.send(old, name, old_states.Sync(it.key, it.rows[1:]), segment)

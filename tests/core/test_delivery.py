@@ -88,8 +88,8 @@ LIKE_SEGMENT: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "told"), LIKE_SEGMENT)
-def test_the_first_answer_in_other_words_ends_the_run(segment: SegmentServer, answer: Any, told: str) -> None:
+@pytest.mark.parametrize(("answer", "said"), LIKE_SEGMENT)
+def test_the_first_answer_in_other_words_ends_the_run(segment: SegmentServer, answer: Any, said: str) -> None:
     """A host that is not Segment's and says 2xx in its own words is asked once; the error tells them and the mend."""
     segment.respond_with(lambda _: answer)
     with delivery_to(segment, success=Success.COMPATIBLE) as delivery:
@@ -97,7 +97,7 @@ def test_the_first_answer_in_other_words_ends_the_run(segment: SegmentServer, an
         (outcome,) = delivery.drain()
     assert isinstance(outcome.error, EndpointError)
     assert (outcome.requests, outcome.retries, outcome.count()) == (1, 0, 0)
-    assert told in str(outcome.error)
+    assert said in str(outcome.error)
     assert "set accept_any_2xx in the connection's extra" in str(outcome.error)
     for hidden in ("person@example.com", KEY, "\x1b"):
         assert hidden not in str(outcome.error)
@@ -427,7 +427,7 @@ class WatchedPace(Pace):
         self.held.set()
 
 
-def test_all_wait_when_one_is_told_to(segment: SegmentServer) -> None:
+def test_all_wait_when_one_has_to(segment: SegmentServer) -> None:
     """After a 429 that asks for a second no sender posts before it has passed."""
     segment.respond_with([(429, {"Retry-After": "1"})])
     pace = WatchedPace()

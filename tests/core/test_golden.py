@@ -237,11 +237,11 @@ DIFFERENCES: dict[str, tuple[str | dict[str, Any], str]] = {
     ),
     "timestamp/sql": (
         {"timestamp": "2026-01-02T03:04:05Z"},
-        "A timestamp without a zone is given the one that the run was told; theirs leaves it open.",
+        "A timestamp without a zone is given the one that the run has; theirs leaves it open.",
     ),
     "timestamp/date": (
         {"timestamp": "2026-01-02T00:00:00Z"},
-        "A date is the first moment of the day in the zone that the run was told; theirs leaves it open.",
+        "A date is the first moment of the day in the zone that the run has; theirs leaves it open.",
     ),
     **dict.fromkeys(
         [f"coerce/user_id/{kind}" for kind in ("small", "true", "false", "array_one")], ("id_not_string", NOT_AN_ID)

@@ -130,19 +130,19 @@ REPEATED = [
 ]
 
 
-@pytest.mark.parametrize(("one", "of", "told"), REPEATED)
+@pytest.mark.parametrize(("one", "of", "warned"), REPEATED)
 @pytest.mark.parametrize("order", ["sorted", "mixed"])
 @pytest.mark.parametrize("size", [2_500, 700, 1])
 def test_one_user_in_more_than_a_hundredth_of_the_calls_is_warned_of(
-    segment: SegmentServer, one: int, of: int, told: int, order: str, size: int
+    segment: SegmentServer, one: int, of: int, warned: int, order: str, size: int
 ) -> None:
-    """A user id of more than 1 % of the identify calls, and of 100 or more, is told with its count."""
+    """A user id of more than 1 % of the identify calls, and of 100 or more, is warned of with its count."""
     ids = Ids("userId", is_counted=True)
     found = users(one, of, order)
     for at in range(0, of, size):
         ids.read(found[at : at + size])
         ids.note()
-    assert [(code, number) for code, _, number in ids.warnings()] == ([("id_repeats", told)] if told else [])
+    assert [(code, number) for code, _, number in ids.warnings()] == ([("id_repeats", warned)] if warned else [])
 
 
 def test_the_warning_tells_the_share_and_no_id(segment: SegmentServer) -> None:

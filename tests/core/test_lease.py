@@ -100,12 +100,12 @@ def test_who_waits_in_vain_learns_who_holds_it(states: Callable[..., Any]) -> No
     ids=["mapped", "outside", "reset"],
 )
 def test_every_kind_of_holder_is_named(states: Callable[..., Any], holder: Holder, mode: str, said: str) -> None:
-    """A mapped task, a script and a reset are told as such."""
+    """A mapped task, a script and a reset are named as such."""
     with states(holder, mode=mode), pytest.raises(LeaseError, match=f"It is held by {said}"), states(OTHER, 1):
         pass
 
 
-def test_a_holder_of_an_older_version_is_told_as_such(states: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_holder_of_an_older_version_is_named_as_such(states: Callable[..., Any], tmp_path: Path) -> None:
     """A run of a version that writes no history down holds its lease all the same."""
     with states(MINE):
         with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
@@ -216,7 +216,7 @@ def test_tasks_of_a_run_that_share_a_sync_are_refused(
 # A file that another program holds
 
 
-def test_a_locked_file_is_told_as_such(states: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_locked_file_is_named_as_such(states: Callable[..., Any], tmp_path: Path) -> None:
     """A file that another process keeps locked is no mystery: the error says so, and what to do."""
     with states(MINE) as state:
         number, _ = state.call("identify")

@@ -29,32 +29,34 @@ NOT_IDENTICAL = st.one_of(st.none(), st.text(max_size=5), st.integers(-5, 5))
 
 
 # A key as JSON, or a digest and a number of one length; and a message.
-ORIGIN = st.lists(NOT_IDENTICAL, min_size=1, max_size=3).map(orjson.dumps)
+ROW_KEY = st.lists(NOT_IDENTICAL, min_size=1, max_size=3).map(orjson.dumps)
 CONTENT = st.dictionaries(st.text(max_size=2), NOT_IDENTICAL, max_size=2).map(orjson.dumps)
 
 
-def made(parts: tuple[Any, ...], identity: str, origin: bytes, content: bytes) -> bytes:
-    return Namespace(*parts).maker(identity).make(origin, content)
+def made(parts: tuple[Any, ...], identity: str, row_key: bytes, content: bytes) -> bytes:
+    return Namespace(*parts).maker(identity).make(row_key, content)
 
 
-@given(st.lists(NOT_IDENTICAL, max_size=4), st.text(max_size=5), ORIGIN, CONTENT)
-def test_same_event_has_the_same_id(parts: list[Any], identity: str, origin: bytes, content: bytes) -> None:
+@given(st.lists(NOT_IDENTICAL, max_size=4), st.text(max_size=5), ROW_KEY, CONTENT)
+def test_same_event_has_the_same_id(parts: list[Any], identity: str, row_key: bytes, content: bytes) -> None:
     """An id depends on nothing but what it is made of, and is 32 hexadecimal characters."""
-    one, again = (made(tuple(parts), identity, origin, content) for _ in range(2))
+    one, again = (made(tuple(parts), identity, row_key, content) for _ in range(2))
     assert one == again
     assert re.fullmatch(rb"[0-9a-f]{32}", one)
 
 
-@given(st.lists(st.tuples(CONTENT.filter(lambda content: content != b"{}"), ORIGIN), max_size=5))
+@given(st.lists(st.tuples(CONTENT.filter(lambda content: content != b"{}"), ROW_KEY), max_size=5))
 def test_a_page_of_ids_is_as_one_by_one(rows: list[tuple[bytes, bytes]]) -> None:
     """Messages that are named together have the ids that each would have alone."""
     ids = Namespace("sync", "run").maker("identify")
-    named = ids.named([content for content, _ in rows], [origin for _, origin in rows])
-    assert named == [with_id(content, ids.make(origin, content)) for content, origin in rows]
-    assert [orjson.loads(event)["messageId"].encode() for event in named] == [ids.make(o, c) for c, o in rows]
+    named = ids.named([content for content, _ in rows], [row_key for _, row_key in rows])
+    assert named == [with_id(content, ids.make(row_key, content)) for content, row_key in rows]
+    assert [orjson.loads(event)["messageId"].encode() for event in named] == [
+        ids.make(row_key, content) for content, row_key in rows
+    ]
 
 
-EVENT = st.tuples(st.lists(NOT_IDENTICAL, max_size=3).map(tuple), st.text(max_size=2), ORIGIN, CONTENT)
+EVENT = st.tuples(st.lists(NOT_IDENTICAL, max_size=3).map(tuple), st.text(max_size=2), ROW_KEY, CONTENT)
 
 
 @given(st.lists(EVENT, min_size=2, max_size=30, unique_by=repr))
@@ -142,8 +144,8 @@ VALUE = st.one_of(
 
 
 def ids_of(pages: list[list[tuple[Any, ...]]], key: tuple[int, ...] = ()) -> list[str]:
-    origins, make = RowKeys(key), Namespace("sync").maker("call").make
-    return [make(origin, b"content") for page in pages for origin in origins.of(page) if origin is not None]
+    row_keys, make = RowKeys(key), Namespace("sync").maker("call").make
+    return [make(row_key, b"content") for page in pages for row_key in row_keys.of(page) if row_key is not None]
 
 
 @given(st.lists(st.tuples(VALUE, VALUE), min_size=1, max_size=6, unique_by=repr), st.data())
@@ -158,10 +160,10 @@ def test_ids_do_not_depend_on_the_order(different: list[tuple[Any, ...]], data: 
 
 @given(st.lists(st.tuples(VALUE, st.sampled_from([1, 2, None])), max_size=10))
 def test_key_tells_rows_apart(rows: list[tuple[Any, ...]]) -> None:
-    """With a key a row is known by its key alone; one with a null in it has no origin."""
-    origins = RowKeys((1,)).of(rows)
-    assert [origin is None for origin in origins] == [row[1] is None for row in rows]
-    assert len({*origins} - {None}) == len({row[1] for row in rows} - {None})
+    """With a key a row is known by its key alone; one with a null in it has none."""
+    row_keys = RowKeys((1,)).of(rows)
+    assert [row_key is None for row_key in row_keys] == [row[1] is None for row in rows]
+    assert len({*row_keys} - {None}) == len({row[1] for row in rows} - {None})
 
 
 @pytest.mark.parametrize(
@@ -169,8 +171,8 @@ def test_key_tells_rows_apart(rows: list[tuple[Any, ...]]) -> None:
 )
 def test_key_may_be_anything_but_null(value: Any) -> None:
     """Only a null makes a key useless, not a value that looks like one."""
-    (origin,) = RowKeys((0, 1)).of([(value, "x")])
-    assert origin is not None
+    (row_key,) = RowKeys((0, 1)).of([(value, "x")])
+    assert row_key is not None
     assert RowKeys((0, 1)).of([(value, None), (None, value)]) == [None, None]
 
 
@@ -228,4 +230,4 @@ def test_large_arrays_are_told_apart() -> None:
     for kind in (float, object):
         long, other = np.zeros(5_000, dtype=kind), np.zeros(5_000, dtype=kind)
         other[2_500] = 1
-        assert len({origin[:-8] for origin in RowKeys(()).of([(long,), (other,)]) if origin}) == 2
+        assert len({row_key[:-8] for row_key in RowKeys(()).of([(long,), (other,)]) if row_key}) == 2

@@ -1,4 +1,4 @@
-"""What looks wrong in messages and is sent all the same: it is counted, and told once."""
+"""What looks wrong in messages and is sent all the same: it is counted, and logged once."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_json_as_text_of_most_rows_is_warned_of_with_the_way(server: SegmentServ
     report = run(server, names, [rows], Identify("id", traits=AllColumns()))
     assert report.accepted == 3_000
     assert report.warnings == {"identify: json_as_text": 1_000}
-    told = report.warned["identify: json_as_text"]
-    assert "traits.address, traits.tags;" in told
-    assert 'json=["address", "tags"]' in told
+    said = report.warned["identify: json_as_text"]
+    assert "traits.address, traits.tags;" in said
+    assert 'json=["address", "tags"]' in said
 
 
 def test_json_where_it_is_asked_for_is_not_warned_of(server: SegmentServer) -> None:

@@ -37,14 +37,14 @@ def pages(rows: int, size: int = 10) -> list[list[tuple[int]]]:
 
 
 @pytest.mark.parametrize(("found", "least"), [(0, 1), (9, 10), (10, 11), (25, 26), (25, 1_000)])
-@pytest.mark.parametrize("told", [True, False], ids=["the source tells its total", "nobody knows the total"])
+@pytest.mark.parametrize("is_total_known", [True, False], ids=["the source tells its total", "nobody knows the total"])
 def test_too_few_rows_stop_the_run_before_the_first_request(
-    segment: SegmentServer, found: int, least: int, told: bool
+    segment: SegmentServer, found: int, least: int, is_total_known: bool
 ) -> None:
     """With one row less than expected nothing is sent; the error and the report say how many there were."""
     report = Report()
     with pytest.raises(TooFewRowsError) as raised:
-        start(segment, pages(found), report, total=found if told else None, min_rows=least)
+        start(segment, pages(found), report, total=found if is_total_known else None, min_rows=least)
     assert str(raised.value).startswith(SAID.format(f"{least:,}", found, found))
     assert raised.value.retry_helps
     assert segment.requests == []
@@ -53,10 +53,12 @@ def test_too_few_rows_stop_the_run_before_the_first_request(
 
 
 @pytest.mark.parametrize(("found", "least"), [(0, 0), (1, 0), (10, 10), (25, 11), (25, 25)])
-@pytest.mark.parametrize("told", [True, False], ids=["the source tells its total", "nobody knows the total"])
-def test_enough_rows_are_all_sent_in_their_order(segment: SegmentServer, found: int, least: int, told: bool) -> None:
+@pytest.mark.parametrize("is_total_known", [True, False], ids=["the source tells its total", "nobody knows the total"])
+def test_enough_rows_are_all_sent_in_their_order(
+    segment: SegmentServer, found: int, least: int, is_total_known: bool
+) -> None:
     """With as many rows as expected, or more, each is sent once."""
-    report = start(segment, pages(found), total=found if told else None, min_rows=least)
+    report = start(segment, pages(found), total=found if is_total_known else None, min_rows=least)
     assert [int(message["userId"]) for message in segment.messages] == list(range(1, found + 1))
     assert (report.rows, report.accepted) == (found, found)
 
@@ -77,7 +79,7 @@ def test_only_so_many_rows_are_read_ahead(segment: SegmentServer) -> None:
         assert first[0] == ahead
 
 
-def test_a_bad_column_is_told_first(segment: SegmentServer) -> None:
+def test_a_bad_column_is_named_first(segment: SegmentServer) -> None:
     """A mapping that does not fit is a mistake that no retry mends, so it is what the error says."""
     with pytest.raises(ColumnError):
         run(segment, ["other"], pages(3), USERS, min_rows=10)

@@ -79,6 +79,6 @@ def test_new_column_in_a_later_page_is_an_error() -> None:
 
 
 def test_no_rows_are_no_pages() -> None:
-    """Nothing becomes nothing, and where no dict told the columns nobody knows them."""
+    """Nothing becomes nothing, and where no dict names the columns nobody knows them."""
     assert ([*pages_of([]).pages], [*pages_of(iter(()), ["a"]).pages]) == ([], [])
     assert (pages_of([]).columns, pages_of([], ["a"]).columns) == (None, ["a"])

@@ -129,10 +129,10 @@ def test_counts_always_add_up(
 
 
 # Rows of id, other id, moment, place, number: what drivers give, and now and then what no message can hold.
-MOMENTS = st.sampled_from([None, "", dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "2026-01-01T00:00:00Z", "yesterday", 5])
+TIMESTAMPS = st.sampled_from([None, "", dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "2026-01-01T00:00:00Z", "yesterday", 5])
 NUMBERS = st.sampled_from([None, 1, 2.5, Decimal("1.10"), math.nan, math.inf, "7", object(), [1, None], {"a": None}])
 IDS = st.sampled_from([None, "", " ", "u", "v", 0, 1, 2**70, True, 1.5, 2.0, "\ud800", "x" * 600])
-MIXED = st.lists(st.tuples(IDS, IDS, MOMENTS, NUMBERS, NUMBERS), max_size=12)
+MIXED = st.lists(st.tuples(IDS, IDS, TIMESTAMPS, NUMBERS, NUMBERS), max_size=12)
 MANY: list[Any] = [
     Identify("id", anonymous_id="other", traits={"a.b": "x", "a.c": ["x", "y"], "d": Constant([1])}, timestamp="at"),
     Track(Constant("E"), user_id="id", context={"location.latitude": "x", "ip": "id"}, when={"other": ["u", 1]}),
@@ -476,7 +476,7 @@ def test_written_messages_are_sent(segment: SegmentServer) -> None:
     assert (caught.value.report.invalid, ids(segment)) == (3, ["a", "d"])
 
 
-def test_progress_is_told_after_each_page(segment: SegmentServer) -> None:
+def test_progress_is_reported_after_each_page(segment: SegmentServer) -> None:
     """What watches a run sees the rows after each page, and true counts at the end."""
     seen: list[int] = []
     job = SyncJob([ANY], Namespace("s"), on_progress=lambda report: seen.append(report.rows))

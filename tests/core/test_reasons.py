@@ -39,25 +39,25 @@ def refused(server: SegmentServer, call: Call, value: Any, column: str = "doc") 
 @pytest.mark.parametrize(("call", "code"), WHOLE)
 def test_json_text_in_place_of_an_object_names_json(server: SegmentServer, call: Call, code: str, doc: Any) -> None:
     """JSON as text where an object is expected: the reason says `Json("doc")`, and shows nothing of it."""
-    told = refused(server, call, doc)
-    assert f": {code}: column doc: found " in told
-    assert 'it looks like JSON as text: map the column as Json("doc")' in told
-    assert "premium" not in told
+    reason = refused(server, call, doc)
+    assert f": {code}: column doc: found " in reason
+    assert 'it looks like JSON as text: map the column as Json("doc")' in reason
+    assert "premium" not in reason
 
 
 @pytest.mark.parametrize(("call", "code"), WHOLE)
 def test_other_text_in_place_of_an_object_is_not_taken_for_json(server: SegmentServer, call: Call, code: str) -> None:
-    """A text that is no JSON is told as what it is."""
-    told = refused(server, call, "pro")
-    assert f": {code}: column doc: found str of length 3; expected an object" in told
-    assert "Json" not in told
+    """A text that is no JSON is named as what it is."""
+    reason = refused(server, call, "pro")
+    assert f": {code}: column doc: found str of length 3; expected an object" in reason
+    assert "Json" not in reason
 
 
 def test_epoch_number_names_the_column_in_the_cast(server: SegmentServer) -> None:
     """An epoch number as timestamp: the reason can be pasted into the query."""
-    told = refused(server, Track(Constant("Seen"), "id", timestamp="ts"), 1_767_322_645_123, "ts")
-    assert "column ts: found a int which looks like milliseconds since 1970" in told
-    assert "TIMESTAMP_MILLIS(ts)" in told
+    reason = refused(server, Track(Constant("Seen"), "id", timestamp="ts"), 1_767_322_645_123, "ts")
+    assert "column ts: found a int which looks like milliseconds since 1970" in reason
+    assert "TIMESTAMP_MILLIS(ts)" in reason
 
 
 def test_constant_is_refused_when_the_sync_is_compiled(server: SegmentServer) -> None:

@@ -1,4 +1,4 @@
-"""A later try skips what an earlier one had acknowledged: what is told apart, what is remembered, and for how long."""
+"""A later try skips what an earlier one had acknowledged: which calls are the same, what is remembered, how long."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class TestDatabase:
 
 
 def test_stopped_is_not_a_deadline(segment: SegmentServer) -> None:
-    """Batches of a run that was stopped are told as such, not as ones that Segment did not take in time."""
+    """Batches of a run that was stopped are reported as such, not as ones that Segment did not take in time."""
     segment.respond_with(lambda _: 500)
     delivery, report = delivery_to(segment, pace=Pace(1_000)), Report()
     pages = ([(f"u{n}", "x")] for n in range(10_000))

@@ -72,12 +72,12 @@ def test_number_says_what_it_looks_like_and_how_to_cast_it(value: Any, unit: str
     """An epoch number is refused with its unit and the cast of the column, and never shown itself."""
     with pytest.raises(Refused) as caught:
         values.timestamp(value, UTC)
-    told = caught.value.text("at")
+    reason = caught.value.text("at")
     assert caught.value.code == "timestamp_not_iso8601"
-    assert told.startswith("column at: found a ")
-    assert f"looks like {unit} " in told or f"({unit})" in told
-    assert cast in told
-    assert str(value) not in told
+    assert reason.startswith("column at: found a ")
+    assert f"looks like {unit} " in reason or f"({unit})" in reason
+    assert cast in reason
+    assert str(value) not in reason
 
 
 @pytest.mark.parametrize("value", [5, 0, -1, 10**30, True, float("nan"), Decimal("sNaN"), Decimal("Infinity"), 10**400])

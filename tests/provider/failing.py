@@ -1,4 +1,4 @@
-"""Queries that fail, and what is told of them."""
+"""Queries that fail, and what is said of them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def operator(sql: str, conn_id: str, **changed: Any) -> SqlToSegmentOperator:
     return SqlToSegmentOperator(sql=sql, sql_conn_id=conn_id, **(settings | changed))
 
 
-def told(sql: str, conn_id: str, parameters: Any = None, **changed: Any) -> tuple[str, bool]:
-    """Run a query that fails, and return what is told of it, and whether the task is tried again."""
+def failure_of(sql: str, conn_id: str, parameters: Any = None, **changed: Any) -> tuple[str, bool]:
+    """Run a query that fails, and return its error's text, and whether the task is tried again."""
     with pytest.raises(Exception, match="The source database failed at ") as caught:
         operator(sql, conn_id, parameters=parameters, **changed).execute({})
     assert isinstance(caught.value, (SourceError, SegmentFailException))

@@ -122,7 +122,7 @@ def make_old(where: dict[str, str]) -> None:
             connection.execute(sa.text(f"DROP TABLE {table}"))
 
 
-def plan(added: int = 0, updated: int = 0, deleted: int = 0) -> dict[str, int]:
+def planned(added: int = 0, updated: int = 0, deleted: int = 0) -> dict[str, int]:
     return {"added": added, "updated": updated, "deleted": deleted}
 
 
@@ -207,7 +207,7 @@ class TestEveryDatabase:
         """It tells what a run would send, by call and kind, whatever the state; it makes no state and changes none."""
         fill(warehouse, 120)
         first = send(where, validate_only=True)
-        assert first["planned"] == {"identify": plan(added=120), "track:Left": plan()}
+        assert first["planned"] == {"identify": planned(added=120), "track:Left": planned()}
         assert tables_of(where) == {}
         send(where)
         before = tables_of(where)
@@ -216,7 +216,7 @@ class TestEveryDatabase:
         sent = len(segment.messages)
         dry = send(where, validate_only=True)
         assert (tables_of(where), len(segment.messages)) == (before, sent)
-        assert dry["planned"] == {"identify": plan(added=3, updated=7), "track:Left": plan(deleted=10)}
+        assert dry["planned"] == {"identify": planned(added=3, updated=7), "track:Left": planned(deleted=10)}
         assert (kinds(dry), dry["accepted"], dry["not_sent"]) == ((3, 7, 10), 0, 20)
         real = send(where)
         assert (real["planned"], kinds(real), real["accepted"]) == (dry["planned"], (3, 7, 10), 20)
@@ -409,7 +409,7 @@ class TestGuards:
 
     @pytest.mark.parametrize("place", [{}, {"state_path": "never_opened.db", "state_conn_id": "c"}], ids=["no", "two"])
     def test_a_reset_must_know_where(self, place: dict[str, str]) -> None:
-        """A reset is told one place, and a sync that is there."""
+        """A reset needs one place, and a sync that is there."""
         with pytest.raises(Exception, match="state_path, state_conn_id: expected one of the two"):
             SegmentHook().reset("users", **place)
 
@@ -520,11 +520,11 @@ def test_a_column_that_changes_in_each_run_is_named_in_the_log(
             )
         report = run_dag(dag).xcom("sync")
         shown = capfd.readouterr()
-        told = re.findall(r"identify: ([^;]*) known rows .*traits\.loaded_at \(in at least", shown.out + shown.err)
+        warned = re.findall(r"identify: ([^;]*) known rows .*traits\.loaded_at \(in at least", shown.out + shown.err)
         if run == 0:
-            assert (told, report.get("warnings")) == ([], None)
+            assert (warned, report.get("warnings")) == ([], None)
         else:
-            assert [*dict.fromkeys(told)] == ["so far 100 of 100", "nearly_all_updated: 200 of 200"]
+            assert [*dict.fromkeys(warned)] == ["so far 100 of 100", "nearly_all_updated: 200 of 200"]
             assert report["warnings"] == {"identify: nearly_all_updated": 200}
 
 

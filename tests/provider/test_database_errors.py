@@ -1,4 +1,4 @@
-"""A database's error is told as far as it can quote no row and no parameter; a wrong query fails without a retry."""
+"""A database's error is shown as far as it can quote no row and no parameter; a wrong query fails without a retry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from failing import BY_HAND, SECRET, operator, told
+from failing import BY_HAND, SECRET, failure_of, operator
 from mariadb import connected
 from runs import RunDag, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
@@ -20,7 +20,7 @@ PERCENT = "; with parameters a percent sign is written twice, as in LIKE 'a%%' o
 SWITCH = "sql_hook_params={'streaming': False} reads with a plain cursor instead"
 
 
-# A query, its parameters, and what is told of it on psycopg 3 and on psycopg 2: a wrong query.
+# A query, its parameters, and its error on psycopg 3 and on psycopg 2: a wrong query.
 POSTGRES: dict[str, tuple[str, Any, str, str]] = {
     "LIKE": (
         "SELECT * FROM users WHERE email LIKE 'a%' AND n = %s",
@@ -116,12 +116,12 @@ class TestPostgres:
     """With psycopg2 on Airflow 2 and psycopg on Airflow 3."""
 
     @pytest.mark.parametrize(("sql", "parameters", "three", "two"), POSTGRES.values(), ids=POSTGRES)
-    def test_a_wrong_query_is_told_and_not_retried(
+    def test_a_wrong_query_is_named_and_not_retried(
         self, segment: SegmentServer, postgres: PostgresWarehouse, sql: str, parameters: Any, three: str, two: str
     ) -> None:
         """What speaks of the query is shown, with the way out where there is one, and no retry is made."""
         postgres.run("CREATE TABLE users (id text, email text, n int)")
-        text, is_retried = told(sql, "postgres", parameters)
+        text, is_retried = failure_of(sql, "postgres", parameters)
         assert three in text or two in text
         assert not is_retried
         assert ("streaming" in text) is ("INSERT" in sql)
@@ -129,7 +129,7 @@ class TestPostgres:
 
     @pytest.mark.parametrize("streaming", [True, False])
     @pytest.mark.parametrize(("sql", "state"), POSTGRES_ROWS.values(), ids=POSTGRES_ROWS)
-    def test_a_rows_own_words_are_not_told(
+    def test_a_rows_own_words_are_not_shown(
         self, segment: SegmentServer, postgres: PostgresWarehouse, sql: str, state: str, streaming: bool
     ) -> None:
         """What quotes a row stays hidden, though its SQLSTATE may be that of a wrong query; it may pass."""
@@ -137,17 +137,17 @@ class TestPostgres:
         for name, code in (("complain", ""), ("complain_of_syntax", " USING ERRCODE = '42601'")):
             body = f"BEGIN RAISE EXCEPTION '% is bad', t{code}; END"
             postgres.run(f"CREATE FUNCTION {name}(t text) RETURNS text LANGUAGE plpgsql AS $$ {body} $$")
-        text, is_retried = told(sql, "postgres", sql_hook_params={"streaming": streaming})
+        text, is_retried = failure_of(sql, "postgres", sql_hook_params={"streaming": streaming})
         assert f"SQLSTATE {state}" in text
         assert text.endswith(BY_HAND)
         assert "secret" not in text
         assert is_retried
 
-    def test_a_parameters_words_are_not_told(self, segment: SegmentServer, postgres: PostgresWarehouse) -> None:
+    def test_a_parameters_words_are_not_shown(self, segment: SegmentServer, postgres: PostgresWarehouse) -> None:
         """A driver that writes parameters into the query has them in its errors; their words are left out."""
         postgres.run("CREATE TABLE users (id text)")
         for sql in ("SELECT id FROM users WHERE id = %s 'x'", "SELECT id, nothing FROM users WHERE id LIKE %s"):
-            text, is_retried = told(sql, "postgres", [f"O'Hara {SECRET} é"])
+            text, is_retried = failure_of(sql, "postgres", [f"O'Hara {SECRET} é"])
             assert "SQLSTATE 42" in text
             assert "secret" not in text
             assert not is_retried
@@ -161,11 +161,11 @@ class TestPostgres:
         postgres.run("CREATE ROLE stranger LOGIN")
         fields = json.loads(postgres.connection())
         monkeypatch.setenv("AIRFLOW_CONN_POSTGRES", json.dumps(fields | {"login": "stranger"}))
-        text, is_retried = told("SELECT * FROM users", "postgres")
+        text, is_retried = failure_of("SELECT * FROM users", "postgres")
         assert "SQLSTATE 42501: permission denied for table users" in text
         assert not is_retried
 
-    def test_a_lock_is_told_and_retried(
+    def test_a_lock_is_named_and_retried(
         self, segment: SegmentServer, postgres: PostgresWarehouse, run_dag: RunDag, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What may pass, such as a lock, is shown, and the task is tried again."""
@@ -175,29 +175,29 @@ class TestPostgres:
             operator("SELECT * FROM users FOR UPDATE", "postgres", retries=1)
         with postgres._server.connect(postgres._database) as other, other.transaction():
             other.execute("LOCK TABLE users")
-            text, is_retried = told("SELECT * FROM users", "postgres")
+            text, is_retried = failure_of("SELECT * FROM users", "postgres")
             run = run_dag(dag)
         assert "SQLSTATE 55P03: canceling statement due to lock timeout" in text
         assert is_retried
         assert run.task("sync") == ("failed", 2)
 
-    def test_a_time_limit_is_told(
+    def test_a_time_limit_is_named(
         self, segment: SegmentServer, postgres: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A query that the database breaks off says why."""
         postgres.run("SELECT 1")
         monkeypatch.setenv("AIRFLOW_CONN_POSTGRES", postgres.connection(options="-c statement_timeout=50ms"))
-        text, is_retried = told("SELECT pg_sleep(30)::text AS id", "postgres")
+        text, is_retried = failure_of("SELECT pg_sleep(30)::text AS id", "postgres")
         assert "SQLSTATE 57014: canceling statement due to statement timeout" in text
         assert is_retried
 
-    def test_a_refused_connection_is_told(
+    def test_a_refused_connection_is_named(
         self, segment: SegmentServer, postgres: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What the server says to a connection that it refuses is shown, and nothing of the connection's settings."""
         fields = json.loads(postgres.connection())
         monkeypatch.setenv("AIRFLOW_CONN_POSTGRES", json.dumps(fields | {"schema": "nowhere", "password": "hush"}))
-        text, is_retried = told("SELECT 1 AS id", "postgres")
+        text, is_retried = failure_of("SELECT 1 AS id", "postgres")
         assert text.endswith('OperationalError: database "nowhere" does not exist')
         assert is_retried
 
@@ -220,7 +220,7 @@ class TestSqlite:
     ) -> None:
         """What the parser says is shown."""
         warehouse.run("CREATE TABLE users (id TEXT, email TEXT)")
-        found, is_retried = told(sql, "warehouse", parameters)
+        found, is_retried = failure_of(sql, "warehouse", parameters)
         assert text in found
         assert "percent sign" not in found  # SQLite's own placeholder is no percent sign
         assert not is_retried
@@ -232,14 +232,14 @@ class TestSqlite:
         """What a function says of a row is not shown, in the first page and in a later one."""
         warehouse.run("CREATE TABLE users (id TEXT, email TEXT)")
         warehouse.insert("users", [("u1", SECRET)])
-        text, is_retried = told(sql, "warehouse")
+        text, is_retried = failure_of(sql, "warehouse")
         assert text.endswith("sqlite3.OperationalError" + BY_HAND)
         assert is_retried
 
     def test_a_locked_file(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A file that another writes to is told so, and tried again."""
+        """The error names a file that another writes to; the task is tried again."""
         warehouse.run("CREATE TABLE users (id TEXT)")
         monkeypatch.setenv(
             "AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": f"{warehouse.path}?timeout=0"})
@@ -247,7 +247,7 @@ class TestSqlite:
         other = sqlite3.connect(warehouse.path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         try:
-            text, is_retried = told("SELECT * FROM users", "warehouse")
+            text, is_retried = failure_of("SELECT * FROM users", "warehouse")
         finally:
             other.close()
         assert "sqlite3.OperationalError: database is locked" in text
@@ -270,23 +270,23 @@ def test_a_wrong_query_of_mariadb(
     """MariaDB's errors about names and syntax, which have a number and no SQLSTATE, are shown and not retried."""
     with connected(mariadb_socket) as connection:
         connection.execute(sa.text("CREATE TABLE users (id TEXT, email TEXT)"))
-    found, is_retried = told(sql, mariadb_connection)
+    found, is_retried = failure_of(sql, mariadb_connection)
     assert text in found
     assert not is_retried
 
 
 def test_mariadb_with_parameters(segment: SegmentServer, mariadb_socket: Path, mariadb_connection: str) -> None:
-    """A percent sign is told with the way out; no excerpt of a syntax error holds a parameter, cut or not."""
+    """The error of a percent sign has the way out; no excerpt of a syntax error holds a parameter, cut or not."""
     with connected(mariadb_socket) as connection:
         connection.execute(sa.text("CREATE TABLE users (id TEXT, n INT)"))
     for sql in ("SELECT id FROM users WHERE id LIKE 'a%' AND n = %s", "SELECT n % 4 AS id FROM users WHERE n = %s"):
-        text, is_retried = told(sql, mariadb_connection, [1])
+        text, is_retried = failure_of(sql, mariadb_connection, [1])
         assert "ValueError: the parameters do not fit the placeholders: unsupported format character" in text
         assert text.endswith(PERCENT)
         assert not is_retried
     for cut in range(60, 90):
         sql = "SELECT id FROM users WHERE AND " + "x" * cut + " = %s AND"  # noqa: S608  of the test
-        text, is_retried = told(sql, mariadb_connection, [SECRET])
+        text, is_retried = failure_of(sql, mariadb_connection, [SECRET])
         assert "error 1064: You have an error in your SQL syntax" in text
         assert "sec" not in text
         assert not is_retried
@@ -303,7 +303,7 @@ def test_a_rows_own_words_of_mariadb(segment: SegmentServer, mariadb_socket: Pat
             )
         )
         connection.connection.commit()
-    text, is_retried = told("SELECT complain(email) AS id FROM users", mariadb_connection)
+    text, is_retried = failure_of("SELECT complain(email) AS id FROM users", mariadb_connection)
     assert "secret" not in text
     assert is_retried
 
@@ -327,7 +327,7 @@ def test_a_wrong_query_of_duckdb(
 ) -> None:
     """DuckDB's parser and binder are shown without the excerpt of the query, and not retried."""
     duckdb_with_users(tmp_path, monkeypatch)
-    found, is_retried = told(sql, "duck", parameters)
+    found, is_retried = failure_of(sql, "duck", parameters)
     assert text in found
     assert "LINE" not in found
     assert not is_retried
@@ -336,26 +336,26 @@ def test_a_wrong_query_of_duckdb(
 def test_a_rows_own_words_of_duckdb(segment: SegmentServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What DuckDB says of a value is not shown."""
     duckdb_with_users(tmp_path, monkeypatch)
-    text, is_retried = told("SELECT email::int AS id FROM users", "duck")
+    text, is_retried = failure_of("SELECT email::int AS id FROM users", "duck")
     assert text.endswith("ConversionException" + BY_HAND)
     assert is_retried
 
 
-def test_a_value_that_a_driver_cannot_be_told_of(
+def test_a_value_that_a_driver_cannot_hand_over_in_another_form(
     segment: SegmentServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where a driver cannot be told to hand such a value over, the error names the rows, and how to find the one."""
+    """Where a driver cannot be made to hand such a value over, the error names the rows, and how to find the one."""
     duckdb_with_users(tmp_path, monkeypatch)
     odd = "CASE n WHEN 5 THEN INTERVAL 178000000 YEAR ELSE INTERVAL 1 DAY END"
     sql = f"SELECT n AS id, {odd} AS i FROM range(1, 9) AS r(n)"  # noqa: S608  of the test
-    text, is_retried = told(sql, "duck", fetch_size=3)
+    text, is_retried = failure_of(sql, "duck", fetch_size=3)
     assert text.startswith("fetching the rows after 3, for which it had waited")
     assert (
         ": builtins.OverflowError; rows 4 to 6 may hold a value that the driver cannot turn "
         "into Python, such as a date out of range: with validate_only=True and fetch_size=1 the error names its row"
     ) in text
     assert is_retried
-    text, _ = told(sql, "duck", fetch_size=1, validate_only=True)
+    text, _ = failure_of(sql, "duck", fetch_size=1, validate_only=True)
     assert text.startswith("fetching the rows after 4, for which it had waited")
     assert ": builtins.OverflowError; rows 5 to 5 may hold" in text
 

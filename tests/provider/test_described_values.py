@@ -336,7 +336,7 @@ def test_bigquery_is_asked_for_no_schema_without_need(segment: SegmentServer, mo
 def test_array_that_airflows_cursor_cannot_read_is_refused_with_the_cast(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """That cursor casts each value of these types, and fails at a list; it is told before, with column and cast."""
+    """That cursor casts each value of these types, and fails at a list; that is said before, with column and cast."""
     connection = BigQuery([field("id", "STRING"), field("visits", kind, "REPEATED")], [])
     query = open_query(hand_out(connection, monkeypatch), "SELECT 1")
     cast = r"column visits, .*TO_JSON_STRING\(visits\) AS visits, .*Json\(\"visits\"\)"

@@ -1,4 +1,4 @@
-"""The errors of drivers that cannot run here, shaped as their source says: what is told of them, what is not."""
+"""The errors of drivers that cannot run here, shaped as their source says: what is shown of them, what is not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from drivers import MadeUpConnection, driver_error, hand_out
-from failing import BY_HAND, SECRET, operator, told
+from failing import BY_HAND, SECRET, failure_of, operator
 from runs import RunDag, new_dag
 
 from airflow_provider_segment.core.errors import QueryError
@@ -87,7 +87,7 @@ INVALID_NAME = snowflake(
 )
 MYSQL_CONNECTOR = {"errno": 1054, "msg": "Unknown column 'nothing'", "sqlstate": "42S22"}
 HIVE = SimpleNamespace(sqlState="42000", errorMessage="Invalid column reference 'nothing'")
-# What is told of a wrong query.
+# What is shown of a wrong query.
 WRONG: dict[str, tuple[Exception, str]] = {
     "snowflake column": (
         INVALID_NAME,
@@ -157,7 +157,7 @@ WRONG: dict[str, tuple[Exception, str]] = {
         "SQLSTATE 42S22: no column nothing",
     ),
 }
-# What may pass: it is told, and tried again.
+# What may pass: it is named, and tried again.
 MAY_PASS: dict[str, tuple[Exception, str]] = {
     "snowflake": (snowflake(630, "Statement reached its warehouse timeout", "57014"), "warehouse timeout"),
     "pyodbc": (odbc("40001", "Transaction (Process ID 52) was deadlocked.", 1205), "was deadlocked"),
@@ -205,30 +205,30 @@ class TestOtherDrivers:
     """Drivers that cannot run here, whose errors are shaped as their source says."""
 
     @pytest.mark.parametrize(("error", "text"), WRONG.values(), ids=WRONG)
-    def test_a_wrong_query_is_told_and_not_retried(
+    def test_a_wrong_query_is_named_and_not_retried(
         self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch, error: Exception, text: str
     ) -> None:
         """The column, the table or the word is shown, and the task fails at once."""
-        found, is_retried = told("SELECT nothing FROM users", failing(error, monkeypatch))
+        found, is_retried = failure_of("SELECT nothing FROM users", failing(error, monkeypatch))
         assert text in found
         assert found.startswith("the query: ")
         assert not is_retried
 
     @pytest.mark.parametrize(("error", "text"), MAY_PASS.values(), ids=MAY_PASS)
-    def test_what_may_pass_is_told_and_retried(
+    def test_what_may_pass_is_named_and_retried(
         self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch, error: Exception, text: str
     ) -> None:
         """What the database says of itself is shown, and the task may be tried again."""
-        found, is_retried = told("SELECT id FROM users", failing(error, monkeypatch))
+        found, is_retried = failure_of("SELECT id FROM users", failing(error, monkeypatch))
         assert text in found
         assert is_retried
 
     @pytest.mark.parametrize("error", OF_A_ROW.values(), ids=OF_A_ROW)
-    def test_a_rows_own_words_are_not_told(
+    def test_a_rows_own_words_are_not_shown(
         self, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
         """An error of a value shows its class, SQLSTATE and number, and none of its words."""
-        found, is_retried = told("SELECT id FROM users", failing(error, monkeypatch), ["p"])
+        found, is_retried = failure_of("SELECT id FROM users", failing(error, monkeypatch), ["p"])
         assert found.endswith(BY_HAND)
         assert "secret" not in found
         assert is_retried
@@ -241,7 +241,7 @@ class TestOtherDrivers:
             assert run_dag(dag).task("sync") == ("failed", tries)
 
     @pytest.mark.parametrize("parameters", [[SECRET], {"mail": SECRET}, [["x", (SECRET,)]], SECRET, [SECRET.encode()]])
-    def test_a_parameters_words_are_not_told(self, parameters: Any) -> None:
+    def test_a_parameters_words_are_not_shown(self, parameters: Any) -> None:
         """No word of a parameter is shown, cut or whole, whatever holds it; the query's own words are."""
         shown = f"syntax error near '{SECRET}' and 'sec' of the column nothing"
         error = driver_error("someones.Error", "42601", shown)

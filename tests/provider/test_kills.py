@@ -199,7 +199,7 @@ class Failed:
             return Run(SimpleNamespace(dag_id=dag.dag_id, run_id=self._run_ids[0], state="failed"))
 
 
-def told_the_truth(run: Run, segment: SegmentServer) -> dict[str, Any]:
+def checked_report(run: Run, segment: SegmentServer) -> dict[str, Any]:
     """Check the report that a failed task has pushed, and return it."""
     assert run.task("sync")[0] == "failed"
     report: dict[str, Any] = run.xcom("sync", "report")
@@ -242,7 +242,7 @@ def test_sigterm(
     run = failed.run(run_dag, dag)
     took = time.monotonic() - began[0]
     terminator.join(60)
-    report = told_the_truth(run, segment)
+    report = checked_report(run, segment)
     (error,) = failed.errors
     if isinstance(error, NotSentError):  # Airflow 3 calls on_kill() and lets the task end by itself
         assert error.report is not None
@@ -271,6 +271,6 @@ def test_execution_timeout(
         operator(execution_timeout=dt.timedelta(seconds=2), on_failure_callback=failed)
     run = failed.run(run_dag, dag)
     ended = time.monotonic()
-    told_the_truth(run, segment)
+    checked_report(run, segment)
     assert [type(error).__name__ for error in failed.errors] == ["AirflowTaskTimeout"]
     assert ended - segment.requests[0].time < 2 + SECONDS_TO_END

@@ -90,8 +90,8 @@ def test_complete_event(lineage: Lineage) -> None:
     (written,) = event["outputs"]
     assert (written["namespace"], written["name"]) == (lineage.namespace, "dwh")
     assert written["outputFacets"]["outputStatistics"]["rowCount"] == 8
-    counts = {"rows": 10, "calls": 10, "accepted": 8, "invalid": 2, "rejected": 0, "unchanged": 0, "not_sent": 0}
-    assert lineage.counts(event) == counts
+    calls = {"calls": 10, "accepted": 8, "invalid": 2, "rejected": 0, "unchanged": 0, "not_sent": 0}
+    assert lineage.counts(event) == {"rows": 10, "skipped": 0, **calls}
     assert "some_refused" in event["job"]["facets"]["sql"]["query"]
 
 

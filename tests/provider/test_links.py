@@ -113,6 +113,8 @@ def serialized(dag: DAG) -> Any:
         from airflow.serialization.serialized_objects import DagSerialization as Stored
     except ImportError:
         from airflow.serialization.serialized_objects import SerializedDAG as Stored
+    # As in the webserver; `dag.test()` reads DAGs as the scheduler does, which turns links off for the whole process.
+    Stored._load_operator_extra_links = True
     return Stored.from_dict(Stored.to_dict(dag))
 
 

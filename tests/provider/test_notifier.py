@@ -33,19 +33,19 @@ def add(task_id: str, *, fails: bool = True, **options: Any) -> Any:
     return work()
 
 
-def told(segment: SegmentServer) -> list[tuple[str, dict[str, Any]]]:
+def facts_of(segment: SegmentServer) -> list[tuple[str, dict[str, Any]]]:
     """Return event and properties of all calls."""
     return [(message["event"], message["properties"]) for message in segment.messages]
 
 
 def test_task_that_failed(segment: SegmentServer, run_dag: RunDag) -> None:
-    """A task's failure is told with its names, its state and its try."""
+    """A task's failure is sent with its names, its state and its try."""
     with new_dag() as dag:
         add("extract", on_failure_callback=notifier(), retries=1)
     run = run_dag(dag)
     assert run.task("extract") == ("failed", 2)
     facts = {"dag_id": dag.dag_id, "task_id": "extract", "run_id": run.run_id, "try_number": 2, "state": "failed"}
-    ((event, properties),) = told(segment)
+    ((event, properties),) = facts_of(segment)
     assert event == "Task Failed"
     assert properties.pop("log_url").startswith("http")
     assert properties == facts | {"error_class": "RuntimeError"}  # its text may be about a row
@@ -53,7 +53,7 @@ def test_task_that_failed(segment: SegmentServer, run_dag: RunDag) -> None:
 
 
 def test_why_a_sync_failed(segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag) -> None:
-    """The failure of a sync is told with its class, its text and its counts, and with no value of a row."""
+    """The failure of a sync is sent with its class, its text and its counts, and with no value of a row."""
     warehouse.run(
         "CREATE TABLE users (id, email); INSERT INTO users VALUES ('u1', 'a@x.y'), (NULL, 'secret@example.com')"
     )
@@ -77,7 +77,7 @@ def test_why_a_sync_failed(segment: SegmentServer, warehouse: SqliteWarehouse, r
 
 
 def test_why_another_error_ended_a_sync(segment: SegmentServer, run_dag: RunDag) -> None:
-    """What others raise is told by its class, since its text may hold a value; the counts are there all the same."""
+    """What others raise is named by its class, since its text may hold a value; the counts are there all the same."""
 
     @task(on_failure_callback=notifier())
     def work() -> None:
@@ -108,8 +108,8 @@ def test_task_that_succeeded(segment: SegmentServer, run_dag: RunDag) -> None:
     with new_dag(default_args={"on_success_callback": notifier(event="Done")}) as dag:
         work.expand(number=[7, 8])
     run_dag(dag)
-    assert not any("error_class" in facts for _, facts in told(segment))
-    assert sorted((event, facts["state"], facts["map_index"]) for event, facts in told(segment)) == [
+    assert not any("error_class" in facts for _, facts in facts_of(segment))
+    assert sorted((event, facts["state"], facts["map_index"]) for event, facts in facts_of(segment)) == [
         ("Done", "success", 0),
         ("Done", "success", 1),
     ]
@@ -126,7 +126,7 @@ def test_dag(segment: SegmentServer, run_dag: RunDag, fails: bool) -> None:
         add("extract", fails=fails)
     run = run_dag(dag)
     facts = {"dag_id": dag.dag_id, "run_id": run.run_id, "state": "failed" if fails else "success"}
-    assert told(segment) == [("DAG Failed" if fails else "DAG Done", facts)]
+    assert facts_of(segment) == [("DAG Failed" if fails else "DAG Done", facts)]
 
 
 def test_templates(segment: SegmentServer, run_dag: RunDag) -> None:
@@ -163,12 +163,12 @@ def test_one_notifier_for_many_tasks(segment: SegmentServer, run_dag: RunDag) ->
         add("one")
         add("two")
     run_dag(dag)
-    assert sorted(event for event, _ in told(segment)) == ["one failed", "two failed"]
+    assert sorted(event for event, _ in facts_of(segment)) == ["one failed", "two failed"]
     assert shared.event == "{{ ti.task_id }} failed"
 
 
 def test_same_news_same_id(segment: SegmentServer, run_dag: RunDag) -> None:
-    """What is told twice has one id, so that Segment keeps it once; each try has news of its own."""
+    """What is sent twice has one id, so that Segment keeps it once; each try has news of its own."""
     twice = notifier(properties={"try_number": None})
     with new_dag() as dag:
         add("one", on_failure_callback=[twice, twice], on_retry_callback=twice, retries=2)
@@ -202,7 +202,7 @@ def test_no_id() -> None:
     ids=["without a task", "without a run"],
 )
 def test_sparse_context(segment: SegmentServer, context: dict[str, Any]) -> None:
-    """Airflow's DAG processor may know little of a run: what is known is told."""
+    """Airflow's DAG processor may know little of a run: what is known is sent."""
     notifier(event="{{ dag.dag_id }}")(dict(context))
     run = {"run_id": "r1", "state": "failed"} if "run_id" in context else {}
-    assert told(segment) == [("minimal", {"dag_id": "minimal", **run})]
+    assert facts_of(segment) == [("minimal", {"dag_id": "minimal", **run})]

@@ -1,4 +1,4 @@
-"""The operators of one call: templated, checked early, and told apart from a retry by no one."""
+"""The operators of one call: templated, checked early, and the same in a retry."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_what_airflow_2_would_forget() -> None:
 
 @pytest.mark.skipif(IN_AIRFLOW_2, reason="Airflow 2 has no such service")
 def test_form_in_airflow_3() -> None:
-    """Airflow 3's UI is told our fields, that the password is the write key, and what is not used."""
+    """Airflow 3's UI gets our fields, that the password is the write key, and what is not used."""
     from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
     form = next(found for found in HookMetaService.hook_meta_data() if found.connection_type == "segment")

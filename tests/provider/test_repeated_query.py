@@ -21,7 +21,7 @@ from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperat
 
 DAYS = [dt.datetime(2026, 3, day, tzinfo=dt.UTC) for day in (1, 2, 3)]
 ORDERED = Track(Constant("Order Completed"), user_id="customer", properties=["id"])
-TOLD = "The query and its parameters are those of the run before (manual__{})"
+REPEATED = "The query and its parameters are those of the run before (manual__{})"
 PATHS = "To send each row once, use sync_mode='changes' with a key and a state, or a query of the rows of the run's own"
 Capfd = pytest.CaptureFixture[str]
 
@@ -43,7 +43,7 @@ OTHER: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("settings", SAME.values(), ids=SAME)
-def test_the_query_of_the_run_before_is_told(
+def test_the_query_of_the_run_before_is_warned_of(
     segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, capfd: Capfd, settings: dict[str, Any]
 ) -> None:
     """From the second run on the log says that all rows are sent again as new events, and what to use instead."""
@@ -52,7 +52,7 @@ def test_the_query_of_the_run_before_is_told(
     for day, before in zip(DAYS, (None, *DAYS), strict=False):
         assert run_dag(dag, day).state == "success"
         log = capfd.readouterr().out
-        assert (TOLD.format(before.isoformat()) in log and PATHS in log) if before else PATHS not in log
+        assert (REPEATED.format(before.isoformat()) in log and PATHS in log) if before else PATHS not in log
     assert segment.duplicates == []
 
 

@@ -92,9 +92,9 @@ class Eyes:
         logging.getLogger("urllib3.connectionpool").debug("the eyes are open")
         output = self._capfd.readouterr()
         # Airflow's own, at DEBUG: the supervisor prints the request by which a task tells it what to mask.
-        told = "\n".join(line for line in f"{output.out}\n{output.err}".splitlines() if "MaskSecret(" not in line)
+        shown = "\n".join(line for line in f"{output.out}\n{output.err}".splitlines() if "MaskSecret(" not in line)
         records = [f"{record.getMessage()} {record.__dict__}" for record in self._caplog.records]
-        logs = "\n".join((self._caplog.text, *records, told))
+        logs = "\n".join((self._caplog.text, *records, shown))
         assert "the eyes are open" in self._caplog.text
         for where, text in (*self._seen, ("log", logs)):
             if "MaskSecret(" in text and where == "log":

@@ -68,7 +68,7 @@ class TestOneTask:
     def test_shards_of_an_upstream_task_that_share_a_sync_id(
         self, segment: SegmentServer, users: SqliteWarehouse, tmp_path: Path, run_dag: RunDag
     ) -> None:
-        """The second is refused without a retry before it sends anything; nobody is told to have left, on no day."""
+        """The second is refused without a retry before it sends anything; nobody is said to have left, on no day."""
         shards = [{"parameters": [n], "sync_id": "users"} for n in range(2)]
         settings = settings_of(tmp_path / "state.db", sql=SHARE, max_deleted=1)
         del settings["sync_id"]
@@ -201,7 +201,7 @@ def test_who_holds_the_state_stands_in_the_tasks_log(
 class TestANewState:
     """A state that is not there may be one that was lost: nothing is sent again without a word."""
 
-    def test_a_lost_file_is_told_before_anything_is_sent(
+    def test_a_lost_file_is_named_before_anything_is_sent(
         self, segment: SegmentServer, users: SqliteWarehouse, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         """The log names the file, what will be sent, and where the file must lie; later runs say nothing of it."""

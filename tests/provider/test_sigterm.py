@@ -1,4 +1,4 @@
-"""A task that is told to end, whatever sends in it, sends nothing more and leaves its report."""
+"""A task that gets SIGTERM, whatever sends in it, sends nothing more and leaves its report."""
 
 from __future__ import annotations
 
@@ -113,27 +113,27 @@ def left(dag_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [*TASKS, "rows"])
-def test_a_task_that_is_told_to_end_sends_nothing_more(segment: SegmentServer, kind: str) -> None:
+def test_a_task_that_gets_sigterm_sends_nothing_more(segment: SegmentServer, kind: str) -> None:
     """After SIGTERM only what was on its way arrives, the process ends by itself in time, and the report is there."""
     connection = json.loads(segment.connection) | {"extra": {"events_per_second": LIMIT}}
     environment = {"AIRFLOW_CONN_SEGMENT_DEFAULT": json.dumps(connection)}
     context = multiprocessing.get_context("forkserver")
-    child = context.Process(target=be_the_run, args=(environment, f"told_to_end_{kind}", kind))
+    child = context.Process(target=be_the_run, args=(environment, f"ended_{kind}", kind))
     child.start()
     try:
         enough = 1 if kind == "reads_for_long_before_the_first" else 5
         until(lambda: len(segment.requests) >= enough)
-        before, told = len(segment.messages), time.monotonic()
+        before, sent_at = len(segment.messages), time.monotonic()
         os.kill(child.pid or 0, signal.SIGTERM)
         child.join(SECONDS_TO_END)  # then Airflow 3 kills it
-        took = time.monotonic() - told
+        took = time.monotonic() - sent_at
     finally:
         child.kill()
         child.join(60)
     assert took < SECONDS_TO_END, "it was killed"
     in_flight = IN_FLIGHT * (1 if kind in ("one_by_one", "reads_for_long_before_the_first") else BATCH)
     assert len(segment.messages) - before <= in_flight + 1
-    xcoms = left(f"told_to_end_{kind}")
+    xcoms = left(f"ended_{kind}")
     assert "return_value" not in xcoms
     report = xcoms["report"]
     assert report["calls"] == sum(report[name] for name in COUNTS)

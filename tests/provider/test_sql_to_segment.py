@@ -343,7 +343,7 @@ class TestRefusedRows:
         assert segment.requests == []
 
     def test_outage(self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag) -> None:
-        """When Segment goes away for good, what was accepted and what was not sent are told by the report."""
+        """When Segment goes away for good, what was accepted and what was not sent are in the report."""
         fill(warehouse, 10_000)
         segment.respond_with([None, 401])
         segment.respond_with(lambda _: 401)

@@ -167,7 +167,7 @@ class TestPostgres:
         back.join()
         assert send("state_db") == (0, 0, 0)
 
-    def test_a_server_that_stays_away_is_told(self, restarting: RestartingServer, state_db: PostgresWarehouse) -> None:
+    def test_a_server_that_stays_away_is_named(self, restarting: RestartingServer, state_db: PostgresWarehouse) -> None:
         """At the end of the patience the error says how long a connection was tried for, without the driver's text."""
         connection = StateConnection(engine_of(state_db))
         restarting.control("stop")
