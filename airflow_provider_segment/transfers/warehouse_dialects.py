@@ -230,7 +230,6 @@ SNOWFLAKE = WarehouseDialect(
     contents=lambda columns: [f"HASH({', '.join(column for column, _ in columns)})"],
     key=_as_is,
     grant=lambda schema, user: f"GRANT USAGE, CREATE TABLE ON SCHEMA {schema} TO ROLE {user}",
-    session=("ALTER SESSION SET TIMEZONE = 'UTC'",),
     create="CREATE TRANSIENT TABLE",
     user="SELECT current_role()",
 )

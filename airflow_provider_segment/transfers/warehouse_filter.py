@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -230,13 +230,23 @@ class WarehouseTables:
         except SourceError:
             schema = self._dialect.quoted(self._schema)
             try:
-                self._run(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+                self._make_schema(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             except SegmentError as error:
                 raise SettingError(
                     f"warehouse_schema: {self._dialect.name} has no schema {self._schema!r} in which tables can be "
                     f"made, and it cannot be made here ({error}). Make it, with: {self._grant()}"
                 ) from None
             self._run(table)
+
+    def _make_schema(self, statement: str) -> None:
+        # On a connection of its own: Snowflake's would be in the new schema from then on.
+        with closing(call_driver(self._hook.get_conn, "connecting")) as connection:
+            with suppress(Exception):
+                self._hook.set_autocommit(connection, True)
+            with closing(connection.cursor()) as cursor:
+                self._execute(cursor, statement, None)
+            with suppress(Exception):
+                connection.commit()
 
     def _drop_scratch(self, due: str) -> None:
         """Drop the laid out rows of runs that died."""
