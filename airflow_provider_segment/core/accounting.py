@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from airflow_provider_segment.core.delivery.outcome import Outcome
 from airflow_provider_segment.core.delivery.rejects import NoRejects, line_of
-from airflow_provider_segment.core.delivery.sender import Outcome
 from airflow_provider_segment.core.errors import (
     CredentialsError,
     Refused,

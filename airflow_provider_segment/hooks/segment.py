@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_segment import __version__
 from airflow_provider_segment.calls import Call
 from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook, mask_secret
+from airflow_provider_segment.core.delivery.answers import Response
 from airflow_provider_segment.core.delivery.api_call import api_call
 from airflow_provider_segment.core.delivery.oauth import OAuthTokens
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.delivery.rejects import path_of_try
 from airflow_provider_segment.core.delivery.retries import RetryPolicy
-from airflow_provider_segment.core.delivery.sender import Delivery, Pace
-from airflow_provider_segment.core.delivery.transport import Response, Transport, reach
+from airflow_provider_segment.core.delivery.sender import Delivery
+from airflow_provider_segment.core.delivery.transport import Transport, reach
 from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import fingerprint

@@ -9,8 +9,9 @@ from typing import Any
 from airflow_provider_segment.calls import Call, as_calls
 from airflow_provider_segment.core.changes.resume import Resume
 from airflow_provider_segment.core.delivery.batching import Batch
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.delivery.retries import RetryPolicy, Success
-from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.delivery.transport import Transport
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import Namespace

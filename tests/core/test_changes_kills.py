@@ -19,8 +19,9 @@ from sending import LIBRARY
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.delivery.retries import RetryPolicy
-from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.delivery.transport import Transport
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import Namespace

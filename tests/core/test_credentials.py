@@ -14,12 +14,14 @@ from answering import Answer, Asked, answering
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from airflow_provider_segment.core.delivery.answers import Response
 from airflow_provider_segment.core.delivery.api_call import api_call, below
 from airflow_provider_segment.core.delivery.batching import Batch
 from airflow_provider_segment.core.delivery.oauth import OAuthTokens
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.delivery.retries import RetryPolicy
-from airflow_provider_segment.core.delivery.sender import Delivery, Pace
-from airflow_provider_segment.core.delivery.transport import Response, Transport
+from airflow_provider_segment.core.delivery.sender import Delivery
+from airflow_provider_segment.core.delivery.transport import Transport
 from airflow_provider_segment.core.errors import (
     CredentialsError,
     EndpointError,

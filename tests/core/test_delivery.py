@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from sending import KEY, QUICK, batch_of, delivery_to, event, transport_to
 
 from airflow_provider_segment.core.delivery.batching import MAX_BODY_BYTES, MAX_EVENTS
+from airflow_provider_segment.core.delivery.outcome import Outcome
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.delivery.retries import RetryPolicy, Success
-from airflow_provider_segment.core.delivery.sender import Delivery, Outcome, Pace
+from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import CredentialsError, EndpointError, NotSentError, SegmentError
 from airflow_provider_segment.testing import Request, SegmentServer
 

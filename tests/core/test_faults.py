@@ -22,9 +22,12 @@ from hypothesis import strategies as st
 from sending import KEY, LIBRARY, QUICK, adds_up, batch_of, event, run, transport_to
 
 from airflow_provider_segment.calls import Identify
+from airflow_provider_segment.core.delivery.answers import Response
+from airflow_provider_segment.core.delivery.outcome import Outcome
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.delivery.retries import RetryPolicy
-from airflow_provider_segment.core.delivery.sender import Delivery, Outcome, Pace
-from airflow_provider_segment.core.delivery.transport import Response, Transport
+from airflow_provider_segment.core.delivery.sender import Delivery
+from airflow_provider_segment.core.delivery.transport import Transport
 from airflow_provider_segment.core.errors import (
     CredentialsError,
     EndpointError,
@@ -555,7 +558,8 @@ import json, sys
 sys.path.insert(0, {folder!r})
 from sending import KEY, LIBRARY, QUICK, run
 from airflow_provider_segment.calls import Identify
-from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.pace import Pace
+from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.delivery.transport import Transport
 
@@ -599,7 +603,8 @@ import json, resource, sys
 sys.path.insert(0, {folder!r})
 from sending import QUICK, KEY, LIBRARY
 from airflow_provider_segment.calls import Identify
-from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.pace import Pace
+from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import SegmentError
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options

@@ -19,8 +19,9 @@ from naming import shown
 from sending import KEY, QUICK, adds_up, delivery_to, run, transport_to
 
 from airflow_provider_segment.calls import AllColumns, Constant, Group, Identify, Json, Page, Track
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.delivery.retries import RetryPolicy
-from airflow_provider_segment.core.delivery.sender import Delivery, Pace
+from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import (
     ColumnError,
     CredentialsError,

@@ -18,7 +18,7 @@ from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.changes import resume_database
 from airflow_provider_segment.core.changes.resume import Resume, numbers_of
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
-from airflow_provider_segment.core.delivery.sender import Pace
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.errors import RejectedError, StateError
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.report import Report

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sending import KEY, LIBRARY, event, transport_to
 
+from airflow_provider_segment.core.delivery.answers import Response
 from airflow_provider_segment.core.delivery.batching import MAX_BODY_BYTES
-from airflow_provider_segment.core.delivery.transport import Response, Transport, reach
+from airflow_provider_segment.core.delivery.transport import Transport, reach
 from airflow_provider_segment.testing import Request, SegmentServer
 
 

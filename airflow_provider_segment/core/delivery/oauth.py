@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from urllib3.exceptions import HTTPError
 
-from airflow_provider_segment.core.delivery.transport import Response, kind_of_trouble, new_session, read_answer
+from airflow_provider_segment.core.delivery.answers import Response, kind_of_trouble, read_answer
+from airflow_provider_segment.core.delivery.transport import new_session
 from airflow_provider_segment.core.errors import SettingError
 
 SCOPE = "tracking_api:write"

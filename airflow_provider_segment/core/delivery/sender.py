@@ -9,10 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Self
 
-from airflow_provider_segment.core.delivery.batching import MAX_BODY_BYTES, MAX_EVENTS, Batch
+from airflow_provider_segment.core.delivery.answers import Response
+from airflow_provider_segment.core.delivery.batching import MAX_BODY_BYTES, Batch
+from airflow_provider_segment.core.delivery.outcome import Outcome
+from airflow_provider_segment.core.delivery.pace import Pace
 from airflow_provider_segment.core.delivery.retries import (
     MAX_ASKED_WAIT,
     RetryPolicy,
@@ -21,85 +24,14 @@ from airflow_provider_segment.core.delivery.retries import (
     asked_wait,
     judge,
 )
-from airflow_provider_segment.core.delivery.transport import Response, Transport
+from airflow_provider_segment.core.delivery.transport import Transport
 from airflow_provider_segment.core.errors import CredentialsError, EndpointError, NotSentError, SegmentError
 
-# Events that a batch may always have under a limit, as far as they are ten seconds' worth.
-_SMALL_BATCH = 25
 # Seconds between looks at whether somebody has stopped the run.
 _LOOK = 0.2
 STOPPED = "the run was stopped"
 # Stands for the answer that nobody waited for.
 _NO_ANSWER = Response(None, trouble=STOPPED)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one batch.
-
-    :param batch: the batch.
-    :param accepted: the ranges of events that were acknowledged.
-    :param rejected: events that were refused, by place, each with the answer.
-    :param error: why the run cannot go on, where it cannot.
-    """
-
-    batch: Batch
-    accepted: list[range] = field(default_factory=list)
-    rejected: list[tuple[int, Response]] = field(default_factory=list)
-    error: SegmentError | None = None
-    requests: int = 0
-    retries: int = 0
-    bytes: int = 0
-
-    def count(self) -> int:
-        """Return how many events were acknowledged."""
-        return sum(map(len, self.accepted))
-
-
-class Pace:
-    """Holds all senders of a task to one rate, and all of them back when one is told to wait.
-
-    :param events_per_second: 0 means no limit.
-    """
-
-    def __init__(self, events_per_second: float = 0) -> None:
-        self.max_events = _batch_size(events_per_second) if events_per_second else MAX_EVENTS
-        self._rate = events_per_second
-        self._lock = threading.Lock()
-        self._next = 0.0
-        self._held_until = 0.0
-
-    def wait(self, events: int, stopping: threading.Event) -> None:
-        """Wait until some events may go, or until everything stops.
-
-        :param events: how many.
-        :param stopping: is set when the run ends early.
-        """
-        while not stopping.is_set():
-            with self._lock:
-                now = time.monotonic()
-                start = max(self._next, self._held_until)
-                if start <= now:
-                    self._next = now + (events / self._rate if self._rate else 0.0)
-                    return
-            stopping.wait(start - now)  # then it is whose turn it is: another sender may have been told to wait
-
-    def hold(self, seconds: float) -> None:
-        """Let no sender go on before some seconds have passed.
-
-        :param seconds: from now.
-        """
-        with self._lock:
-            self._held_until = max(self._held_until, time.monotonic() + seconds)
-
-
-def _batch_size(rate: float) -> int:
-    """Return how many events a batch holds under a limit: any span of time has at most these above the limit.
-
-    A tenth of a second's, since larger ones would come as bursts; of a small limit more, so that the requests do not
-    outnumber what they carry.
-    """
-    return max(1, int(min(MAX_EVENTS, max(rate / 10, min(_SMALL_BATCH, rate * 10)))))
 
 
 class Delivery:

@@ -7,8 +7,9 @@ from urllib.parse import quote
 import requests
 from urllib3.exceptions import HTTPError
 
+from airflow_provider_segment.core.delivery.answers import Response, kind_of_trouble, read_answer
 from airflow_provider_segment.core.delivery.retries import Verdict, judge
-from airflow_provider_segment.core.delivery.transport import Response, kind_of_trouble, new_session, read_answer
+from airflow_provider_segment.core.delivery.transport import new_session
 from airflow_provider_segment.core.errors import CredentialsError, EndpointError, NotSentError, SettingError
 
 

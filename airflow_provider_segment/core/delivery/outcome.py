@@ -1,0 +1,32 @@
+"""What became of one batch: acknowledged, refused, or why the run cannot go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from airflow_provider_segment.core.delivery.answers import Response
+from airflow_provider_segment.core.delivery.batching import Batch
+from airflow_provider_segment.core.errors import SegmentError
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one batch.
+
+    :param batch: the batch.
+    :param accepted: the ranges of events that were acknowledged.
+    :param rejected: events that were refused, by place, each with the answer.
+    :param error: why the run cannot go on, where it cannot.
+    """
+
+    batch: Batch
+    accepted: list[range] = field(default_factory=list)
+    rejected: list[tuple[int, Response]] = field(default_factory=list)
+    error: SegmentError | None = None
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+
+    def count(self) -> int:
+        """Return how many events were acknowledged."""
+        return sum(map(len, self.accepted))
