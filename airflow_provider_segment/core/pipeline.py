@@ -2,29 +2,28 @@
 
 A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row.
 
-1. read      a page of rows comes from the source            pages
-2. skip      with sync_mode="changes": was this very row  changes.prefilter
-             settled by the run before?
-3. tell      what tells the row from the others              message_ids.RowKeys, keys
-4. map       each call makes its message from the row        route, mapping.CompiledCall, readers
-5. encode    the bytes that are measured and sent            route, encoding.encoder
-6. compare   with sync_mode="changes": is it due at all?     changes, fingerprints, rekeying, state
-7. name      the id that a later try will repeat             route, message_ids.MessageIds
-             and skip what an earlier try had acknowledged   resume
-8. cut       batches, by bytes and by count                  batching.Batcher
-9. show      the first messages, for a reader who asks       preview
-10. deliver  a batch is posted, again where that may help    delivery, retries, transport
-11. settle   acknowledged, refused, not sent: all counted,   accounting, report, rejects
-             and what was accepted is remembered             changes, state; resume
+ 1. read      a page of rows comes from the source            rows.pages
+ 2. skip      with "changes": the very rows that the run      changes.prefilter
+              before had settled
+ 3. tell      what tells the row from the others              mapping.message_ids.RowKeys, rows.keys
+ 4. map       each call makes its message from the row        events, mapping.route, compiler, readers
+ 5. encode    the bytes that are measured and sent            mapping.route, encoding.encoder
+ 6. compare   with "changes": is it due at all?               changes: comparison, fingerprints, state
+ 7. name      the id that a later try will repeat             mapping.message_ids.MessageIds
+              and skip what an earlier try had acknowledged   changes.resume
+ 8. cut       batches, by bytes and by count                  delivery.batching
+ 9. show      the first messages, for a reader who asks       delivery.preview
+10. deliver   a batch is posted, again where that may help    delivery: sender, pace, retries, transport
+11. settle    acknowledged, refused, not sent: all counted,   accounting, report, delivery.rejects
+              and what was accepted is remembered             changes: state, prefilter; resume
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
 from airflow_provider_segment.core.accounting import Accounting
@@ -33,21 +32,18 @@ from airflow_provider_segment.core.delivery.batching import Batch, Batcher
 from airflow_provider_segment.core.delivery.preview import Preview
 from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import (
-    Refused,
     SegmentError,
     TooFewRowsError,
 )
+from airflow_provider_segment.core.events import Events, at
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.compiler import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.mapping.message_ids import RowKeys
-from airflow_provider_segment.core.mapping.messages import Message
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.mapping.route import Route
-from airflow_provider_segment.core.mapping.values import MissingTimezone
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages, read_ahead
-from airflow_provider_segment.core.rows.unreadable import unreadable_in
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
@@ -114,6 +110,7 @@ class _Run:
         self._made_none = 0
         self._resume = job.resume
         self.accounting = Accounting(job, report, self._changes)
+        self._events = Events(report, self.accounting.refuse, self._key, self._columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(job.options.preview_path)
 
@@ -169,28 +166,28 @@ class _Run:
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
         """Turn a page of rows into events, call by call, and yield the batches that are full."""
-        page, rows = self._to_look_at(page)
+        page, rows = self._to_lookat(page)
         if not page:
             return
         row_keys = self._row_keys.of(page)
         numbers = () if self._changes is None else self._changes.read(row_keys, page)
         for route, wanted in zip(self._routes, self._wanted(page, row_keys, rows), strict=True):
             identity = route.call.identity
-            places, events = self._events(route, wanted, page, row_keys, rows)
-            of_rows, keys = _at(places, rows), _at(places, row_keys)
+            places, events = self._events.made(route, wanted, page, row_keys, rows)
+            of_rows, keys = at(places, rows), at(places, row_keys)
             if self._changes is None:
                 if self._resume is not None and self._resume.known:
                     left = self._resume.due(events)
                     self._report.unchanged += len(events) - len(left)
-                    of_rows, events, keys = (_at(left, values) for values in (of_rows, events, keys))
+                    of_rows, events, keys = (at(left, values) for values in (of_rows, events, keys))
                 self._report.planned[identity]["all"] += len(events)
                 yield from self._batcher.add(identity, of_rows, events, keys if self._key else None)
             else:
-                found = CallsOfPage(of_rows, events, keys, _at(places, numbers), _at(places, page))
+                found = CallsOfPage(of_rows, events, keys, at(places, numbers), at(places, page))
                 due = self._changes.due(identity, found, partial(self.accounting.refuse_change, identity=identity))
                 yield from self._due(identity, due)
 
-    def _to_look_at(self, page: Sequence[Row]) -> tuple[Sequence[Row], Sequence[int]]:
+    def _to_lookat(self, page: Sequence[Row]) -> tuple[Sequence[Row], Sequence[int]]:
         """Return the rows of a page that the filter lets through, and their numbers in the query's result."""
         first = self._last_row + 1
         self._last_row += len(page)
@@ -200,7 +197,7 @@ class _Run:
             return page, rows
         places = self._changes.prefilter.look(page, first)
         self._report.skipped += len(page) - len(places)
-        return _at(places, page), _at(places, rows)
+        return at(places, page), at(places, rows)
 
     def _due(self, identity: str, due: DueCalls) -> Iterator[Batch]:
         """Count what is due, and yield the batches that are full."""
@@ -225,69 +222,11 @@ class _Run:
         self, page: Sequence[Row], row_keys: Sequence[bytes | None], rows: Sequence[int]
     ) -> list[Sequence[int]]:
         """Return for each call the places of the rows that make it, and count the rows that make none."""
-        wanted = [self._places(route, page, row_keys, rows) for route in self._routes]
+        wanted = [self._events.places(route, page, row_keys, rows) for route in self._routes]
         if self._may_make_none:
             of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
             self._made_none += len(page) - len(set().union(*of_rows))
         return wanted
-
-    def _places(
-        self, route: Route, page: Sequence[Row], row_keys: Sequence[bytes | None], rows: Sequence[int]
-    ) -> Sequence[int]:
-        """Return the places of the rows that make a call; a row of which nobody can tell is refused."""
-        with suppress(Refused):
-            return route.places(page)
-        places: list[int] = []
-        for place, row in enumerate(page):
-            try:
-                places += [place] if route.places([row]) else []
-            except Refused as refused:
-                self._report.calls += 1
-                self.accounting.refuse(route.rejection(rows[place], refused), row_keys[place], None)
-        return places
-
-    def _events(
-        self,
-        route: Route,
-        places: Sequence[int],
-        page: Sequence[Row],
-        row_keys: Sequence[bytes | None],
-        rows: Sequence[int],
-    ) -> tuple[Sequence[int], Sequence[bytes]]:
-        """Return the encoded messages of one call, with the places of their rows in the page."""
-        self._report.calls += len(places)
-        wanted, keys = _at(places, page), _at(places, row_keys)
-        with suppress(Refused, MissingTimezone):
-            return places, route.encoded(route.messages(wanted, keys), keys)
-        return self._events_one_by_one(route, places, page, row_keys, rows)
-
-    def _events_one_by_one(
-        self,
-        route: Route,
-        wanted: Sequence[int],
-        page: Sequence[Row],
-        row_keys: Sequence[bytes | None],
-        rows: Sequence[int],
-    ) -> tuple[list[int], list[bytes]]:
-        """Find the rows of a page that are refused, and return the messages of the others."""
-        places: list[int] = []
-        events: list[bytes] = []
-        for place in wanted:
-            made: Message | None = None
-            stop, key = None, _at([place], row_keys)
-            try:
-                if key == [None] and (unreadable := unreadable_in(page[place], self._key, self._columns, "key")):
-                    raise unreadable
-                (made,) = route.messages([page[place]], key)
-                events += route.encoded([made], key)
-                places.append(place)
-            except Refused as refused:
-                self.accounting.refuse(route.rejection(rows[place], refused), row_keys[place], made)
-            except MissingTimezone as error:
-                stop = route.stopped_by(rows[place], error)
-            if stop is not None:  # raised here, so that the row's own names stand in no context of it
-                raise stop
-        return places, events
 
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
@@ -311,11 +250,6 @@ class _Run:
         if self._changes is not None:
             self._changes.warn(self._report)
         self.accounting.close()
-
-
-def _at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
-    """Return the values at some places, which are mostly all."""
-    return values if len(places) == len(values) else [values[place] for place in places]
 
 
 def _changes(

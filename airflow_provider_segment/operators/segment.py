@@ -1,4 +1,7 @@
-"""Operators that make one call from templated fields, or a call for each row of an upstream task's result."""
+"""Operators that make one call from templated fields, or a call for each row of an upstream task's result.
+
+It is long for the six calls' own fields, each said with its words where an editor shows them.
+"""
 
 from __future__ import annotations
 

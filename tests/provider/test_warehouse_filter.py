@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filtered import FILTERS, LEFT, USERS, Source, Sync, kinds, source
+from warehouses import PostgresWarehouse
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer
+from airflow_provider_segment.transfers.warehouse_filter import WarehouseTables
 
 __all__ = ["source"]
 
@@ -220,6 +224,59 @@ class TestInTheWarehouse:
             with pytest.raises(Exception, match=said):
                 sync.send(sql=sql)
         assert segment.requests == []
+
+
+def test_a_missing_right_names_the_one_grant(
+    segment: SegmentServer, postgres: PostgresWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a schema, or without the right to make tables in it, the error has the statement that gives it."""
+    postgres.run("DROP ROLE IF EXISTS reader")
+    postgres.run("CREATE ROLE reader LOGIN")
+    postgres.run("CREATE TABLE users AS SELECT 1 AS id, 'a' AS email")
+    postgres.run("GRANT SELECT ON users TO reader")
+    told = json.loads(postgres.connection()) | {"login": "reader"}
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES", json.dumps(told))
+    sync = Sync(Source("postgres", "segment", lambda _: []), "warehouse", tmp_path / "state.db")
+    grant = "GRANT USAGE, CREATE ON SCHEMA segment TO reader"
+    with pytest.raises(Exception, match=grant):
+        sync.send()
+    postgres.run("CREATE SCHEMA segment")
+    with pytest.raises(Exception, match=grant) as error:
+        sync.send()
+    assert "a right is missing" in str(error.value)
+    assert segment.requests == []
+    postgres.run(grant)
+    assert kinds(sync.send()) == (1, 0, 0)
+    assert sync.send()["skipped"] == 1
+    postgres.run("DROP OWNED BY reader")
+
+
+def test_each_statement_says_who_runs_it_and_the_query_is_scanned_once(
+    segment: SegmentServer, postgres: PostgresWarehouse, tmp_path: Path
+) -> None:
+    """Each statement begins with its DAG, task and run; PostgreSQL's plan has one scan of the query and one join."""
+    postgres.run("CREATE TABLE users AS SELECT n AS id, 'a' || n AS email FROM generate_series(1, 20000) n")
+    sync = Sync(Source("postgres", "segment", lambda _: []), "warehouse", tmp_path / "state.db")
+    sync.send()
+    seen: list[str] = []
+    execute = WarehouseTables._execute
+
+    class Seeing(WarehouseTables):
+        """The statements as the driver gets them."""
+
+        def _execute(self, cursor: Any, sql: str, parameters: Any) -> None:
+            execute(self, cursor, sql, parameters)
+            seen.append((cursor._query.query if hasattr(cursor, "_query") else cursor.query).decode())
+
+    told = ("postgres", "SELECT * FROM users", None, "segment", "users warehouse", "DAG d", {"hook_params": None})
+    with closing(Seeing(*told)) as tables:
+        mark = tables._run("SELECT mark FROM segment.segment_filter")[0][0].partition(" ")[0]
+        assert not tables.lay_out(["id", "email"], ["id"], 9, mark, is_dry=True).is_full
+        (made,) = [one for one in seen if "CREATE TABLE" in one and "segment_due" in one]
+        plan = "\n".join(row[0] for row in tables._run(f"EXPLAIN {made.partition(' AS ')[2]}"))
+    assert plan.count("on users") == 1
+    assert plan.count("Hash Full Join") + plan.count("Merge Full Join") == 1
+    assert all("/* DAG d */" in one for one in seen)
 
 
 def test_settings_of_the_schema() -> None:
