@@ -85,10 +85,7 @@ class WarehouseTables:
         self._conn_id, self._schema, self._reading = conn_id, schema, reading
         self._sql, self._parameters = sql.rstrip("; \t\r\n"), parameters
         self._label = re.sub(r"[^\w .:,+-]", "_", label)
-        self._sync = blake2b(sync_id.encode(), digest_size=6).hexdigest()
-        # MySQL's names have 64 characters at most, PostgreSQL's 63.
-        slug = re.sub(r"[^a-z0-9]+", "_", sync_id.lower()).strip("_")[:12]
-        self._names = f"{slug}_{self._sync}"
+        self._sync_id, self._sync, self._names = sync_id, "", ""
         params = {name: value for name, value in (reading["hook_params"] or {}).items() if name != "streaming"}
         self._hook = sql_hook(conn_id, params)
         self._denied: frozenset[Any] = frozenset()
@@ -135,10 +132,11 @@ class WarehouseTables:
         return found
 
     def lay_out(
-        self, mapped: Sequence[str], key: Sequence[str], run: int, mark: str | None, *, is_dry: bool
+        self, mapped: Sequence[str], key: Sequence[str], owner: str, run: int, mark: str | None, *, is_dry: bool
     ) -> LaidOut:
         """Lay out the rows of the query that may have changed; see Warehouse."""
         with sigterm.waits():
+            self._own(owner)
             statements = self._statements = self._made_for(mapped, key, run, is_dry=is_dry)
             self._prepare()
             if not is_dry:
@@ -183,6 +181,13 @@ class WarehouseTables:
         """Drop what a run has left that did not end whole, and close the connection."""
         with suppress(Exception):
             self._stack.close()
+
+    def _own(self, owner: str) -> None:
+        """Name the tables: those of another state, such as of a test deployment with the same sync, are not ours."""
+        self._sync = blake2b(f"{self._sync_id}\0{owner}".encode(), digest_size=6).hexdigest()
+        # MySQL's names have 64 characters at most, PostgreSQL's 63.
+        slug = re.sub(r"[^a-z0-9]+", "_", self._sync_id.lower()).strip("_")[:12]
+        self._names = f"{slug}_{self._sync}"
 
     def _made_for(self, mapped: Sequence[str], key: Sequence[str], run: int, *, is_dry: bool) -> Statements:
         """Return the statements of this run."""

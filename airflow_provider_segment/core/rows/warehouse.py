@@ -32,12 +32,13 @@ class Warehouse(Protocol):
     name: str
 
     def lay_out(
-        self, mapped: Sequence[str], key: Sequence[str], run: int, mark: str | None, *, is_dry: bool
+        self, mapped: Sequence[str], key: Sequence[str], owner: str, run: int, mark: str | None, *, is_dry: bool
     ) -> LaidOut:
         """Lay out the rows of the query that may have changed.
 
         :param mapped: the columns that tell whether a row is the same.
         :param key: the columns that identify a row.
+        :param owner: the generation of the state: another state of the same sync has tables of its own.
         :param run: the number of the run.
         :param mark: of the run whose filter may be used; None where none may.
         :param is_dry: whether nothing of it is to stay.

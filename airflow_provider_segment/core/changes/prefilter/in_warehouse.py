@@ -24,10 +24,10 @@ class WarehouseFilter:
         self._is_full = True
 
     def open(
-        self, mapped: Sequence[str], key: Sequence[str], run: int, mark: str | None, *, is_dry: bool
+        self, mapped: Sequence[str], key: Sequence[str], owner: str, run: int, mark: str | None, *, is_dry: bool
     ) -> tuple[Pages, int]:
         """Return the rows to look at, and how many others were passed over; see Warehouse.lay_out."""
-        laid_out = self._warehouse.lay_out(mapped, key, run, mark, is_dry=is_dry)
+        laid_out = self._warehouse.lay_out(mapped, key, owner, run, mark, is_dry=is_dry)
         self._is_full = laid_out.is_full
         return laid_out.pages, laid_out.skipped
 

@@ -24,6 +24,7 @@ from airflow_provider_segment.core.changes.prefilter.in_warehouse import Warehou
 from airflow_provider_segment.core.changes.prefilter.store import Record
 from airflow_provider_segment.core.changes.samples import Sample
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.errors import SourceError
 from airflow_provider_segment.core.mapping.message_ids import content_digest
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
@@ -90,7 +91,7 @@ class Prefilter:
     ) -> None:
         self._store = state.filters
         self._log = state.log
-        self._run = state.run
+        self._run, self._generation = state.run, state.generation
         self._places = mapped_places(calls, columns, options.key_columns)
         self._names = [columns.names[place] for place in self._places]
         self._key = options.key_columns
@@ -120,7 +121,7 @@ class Prefilter:
         if isinstance(self._filter, WarehouseFilter):
             mark = None if self.reason or self._record is None else self._record.mark
             rows, self.skipped = self._filter.open(
-                self._names, self._key, self._run, mark, is_dry=not self._store.is_kept
+                self._names, self._key, self._generation, self._run, mark, is_dry=not self._store.is_kept
             )
             if self._filter.is_full and not self.reason:
                 self.reason = "its tables are not those of the run before, or a column has another type"
@@ -206,7 +207,13 @@ class Prefilter:
         if not self._store.is_kept:
             return
         mark = uuid.uuid4().hex
-        self._filter.write(mark, self._unsettled, frozenset(self._contested), ghosts)
+        try:
+            self._filter.write(mark, self._unsettled, frozenset(self._contested), ghosts)
+        except SourceError as error:  # Segment has all, and the state knows it
+            self._log.warning(
+                "The filter %s was not written, so the next run looks at every row: %s", self.maker, error
+            )
+            return
         record = Record(
             maker=self.maker,
             run=self._run,
