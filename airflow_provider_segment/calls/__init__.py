@@ -25,6 +25,3 @@ from airflow_provider_segment.calls.spec import Alias, Group, Identify, Page, Sc
 from airflow_provider_segment.calls.spec import Call as Call
 
 __all__ = ["Alias", "AllColumns", "Bool", "Constant", "Group", "Identify", "Json", "Page", "Screen", "Track"]
-
-for _kind in (Call, Alias, AllColumns, Bool, Constant, Group, Identify, Json, Page, Screen, Track):
-    _kind.__module__ = __name__  # a pickle names what a DAG author imports, not the file that it is in

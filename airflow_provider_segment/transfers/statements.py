@@ -85,6 +85,23 @@ def only_reads(sql: str) -> bool:
     )
 
 
+def derived(sql: str) -> str:
+    """Return a query as it may stand within another one: without the semicolon at its end.
+
+    :param sql: the query, which may end with comments.
+    """
+    from sqlparse import lexer, tokens
+
+    parts = list(lexer.tokenize(sql))  # type: ignore[no-untyped-call]  # sqlparse has no annotations
+    for place in reversed(range(len(parts))):
+        kind, text = parts[place]
+        if kind in tokens.Punctuation and text == ";":
+            parts[place] = kind, ""
+        elif kind not in tokens.Whitespace and kind not in tokens.Comment:
+            break
+    return "".join(text for _, text in parts)
+
+
 def _is_block(words: list[str]) -> bool:
     if words[0] == "BEGIN":
         return len(words) > 1 and words[1] not in ("TRAN", "TRANSACTION", "WORK")

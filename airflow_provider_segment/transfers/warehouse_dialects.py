@@ -46,11 +46,13 @@ class WarehouseDialect:
     :param contents: the expressions that tell two rows apart, of the mapped columns, quoted.
     :param key: the expression that joins a key column byte by byte.
     :param grant: the statement that gives a missing right, of a schema and a user.
-    :param missing_schema: codes of the error that there is no such schema.
+    :param make_schema: the statement by which an administrator makes the schema for a user; None means the grant.
     :param denied: codes of the error that a right is missing.
     :param quote: the sign around a name.
     :param session: statements that pin how values become texts.
-    :param types: returns the types of the query's columns, where the words need them.
+    :param types: returns the types of the query's columns, where the words need them, of a query that returns no row,
+        its description, and the name of a table that may be made.
+    :param text: the type of a short text.
     :param scratch: the statement that lists the tables of a schema whose name begins so.
     :param create: what begins a statement that makes a table ...
     :param expiring: ... and what stands before AS, so that one that is left behind goes by itself.
@@ -66,11 +68,12 @@ class WarehouseDialect:
     contents: Callable[[Sequence[tuple[str, str]]], list[str]]
     key: Callable[[str, str], str]
     grant: Callable[[str, str], str]
-    missing_schema: frozenset[Any] = frozenset()
+    make_schema: Callable[[str, str], str] | None = None
     denied: frozenset[Any] = frozenset()
     quote: str = '"'
     session: tuple[str, ...] = ()
-    types: Callable[[Run, str, Sequence[Any]], Mapping[str, str]] = lambda run, query, description: {}
+    types: Callable[[Run, str, Sequence[Any], str], Mapping[str, str]] = lambda run, query, description, table: {}
+    text: str = "VARCHAR(100)"
     scratch: str = (
         "SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}' "
         "AND table_name LIKE '{prefix}{any}'"
@@ -117,7 +120,7 @@ def _as_is(expression: str, _: str) -> str:
     return expression
 
 
-def _postgres_types(run: Run, _: str, description: Sequence[Any]) -> Mapping[str, str]:
+def _postgres_types(run: Run, query: str, description: Sequence[Any], table: str) -> Mapping[str, str]:
     numbers = sorted({int(column[1]) for column in description})
     listed = ", ".join(map(str, numbers))
     names = dict(run(f"SELECT oid, typname FROM pg_catalog.pg_type WHERE oid IN ({listed})"))
@@ -136,7 +139,7 @@ POSTGRES = WarehouseDialect(
     # Texts of any type, since equal ones may be written in another case, or end in other spaces.
     key=_postgres_value,
     grant=lambda schema, user: f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}",
-    missing_schema=frozenset({"3F000"}),
+    make_schema=lambda schema, user: f"CREATE SCHEMA {schema} AUTHORIZATION {user}",
     denied=frozenset({"42501"}),
     session=(
         "SET TimeZone = 'UTC'",
@@ -150,17 +153,19 @@ POSTGRES = WarehouseDialect(
 
 
 def _duckdb_value(expression: str, kind: str) -> str:
-    return (
-        f'{expression} COLLATE "C"' if kind == "VARCHAR" else expression
-    )  # its hash is without case where a column is
+    # The hash of a text is without case where its column is, and that of an empty list is the hash of none.
+    if kind == "VARCHAR":
+        return f'{expression} COLLATE "C"'
+    is_nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
+    return f"{expression}, ({expression})::VARCHAR" if is_nested else expression
 
 
 DUCKDB = WarehouseDialect(
     "DuckDB",
     contents=lambda columns: [f"hash(ROW({', '.join(_duckdb_value(*column) for column in columns)}))"],
-    key=_duckdb_value,
+    key=lambda expression, kind: f'{expression} COLLATE "C"' if kind == "VARCHAR" else expression,
     grant=lambda schema, user: f"CREATE SCHEMA {schema}",
-    types=lambda run, query, description: dict(run(f"SELECT column_name, column_type FROM (DESCRIBE {query})")),
+    types=lambda run, query, description, table: dict(run(f"SELECT column_name, column_type FROM (DESCRIBE {query})")),
 )
 
 SQLITE = WarehouseDialect(
@@ -192,12 +197,11 @@ def _mysql(version: str) -> WarehouseDialect:
     is_mariadb = "mariadb" in version.lower()
     collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
 
-    def types(run: Run, query: str, _: Sequence[Any]) -> Mapping[str, str]:
+    def types(run: Run, query: str, description: Sequence[Any], table: str) -> Mapping[str, str]:
         # A driver does not tell texts from bytes; the columns of a table do.
-        table = "segment_types"
-        run(f"CREATE TEMPORARY TABLE {table} AS {query}")
+        run(f"CREATE TABLE {table} AS {query}")
         found = {str(row[0]): str(row[1]).lower() for row in run(f"SHOW COLUMNS FROM {table}")}
-        run(f"DROP TEMPORARY TABLE {table}")
+        run(f"DROP TABLE {table}")
         return found
 
     return WarehouseDialect(
@@ -211,7 +215,6 @@ def _mysql(version: str) -> WarehouseDialect:
             else expression
         ),
         grant=lambda schema, user: f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON {schema}.* TO {user}",
-        missing_schema=frozenset({1049}),
         denied=frozenset({1044, 1142}),
         quote="`",
         session=("SET time_zone = '+00:00'",),
@@ -234,6 +237,11 @@ SNOWFLAKE = WarehouseDialect(
     user="SELECT current_role()",
 )
 
+
+def _delete(table: str, other: str, joined: str) -> str:
+    return f"DELETE FROM {table} s WHERE EXISTS (SELECT 1 FROM {other} d WHERE {joined})"  # IN takes one column there
+
+
 BIGQUERY = WarehouseDialect(
     "BigQuery",
     contents=lambda columns: [
@@ -242,17 +250,24 @@ BIGQUERY = WarehouseDialect(
     key=_as_is,
     grant=lambda schema, user: f"GRANT `roles/bigquery.dataEditor` ON SCHEMA {schema} TO 'user:{user}'",
     quote="`",
+    text="STRING",
+    delete=_delete,
     scratch="SELECT table_name FROM `{schema}`.INFORMATION_SCHEMA.TABLES WHERE STARTS_WITH(table_name, '{prefix}')",
     expiring=" OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 7 DAY))",
     user="SELECT SESSION_USER()",
 )
 
 
+# What no cast makes a text of.
+_REDSHIFT_TEXTS = {"bool": "CASE WHEN {0} THEN 't' ELSE 'f' END", "super": "JSON_SERIALIZE({0})"}
+
+
 def _chained(columns: Sequence[tuple[str, str]]) -> list[str]:
     """Return Redshift's hash, which takes one value at a time; the null has a text that no value has."""
     found = "0"
-    for column, _ in columns:
-        text = f"CASE WHEN {column} IS NULL THEN 'n' ELSE 'v' || CAST({column} AS VARCHAR(65535)) END"
+    for column, kind in columns:
+        text = _REDSHIFT_TEXTS.get(kind, "CAST({0} AS VARCHAR(65535))").format(column)
+        text = f"CASE WHEN {column} IS NULL THEN 'n' ELSE 'v' || {text} END"
         found = f"FNV_HASH({text}, {found})"
     return [found]
 
@@ -262,11 +277,12 @@ REDSHIFT = WarehouseDialect(
     contents=_chained,
     key=_as_is,
     grant=lambda schema, user: f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}",
-    missing_schema=frozenset({"3F000"}),
+    make_schema=lambda schema, user: f"CREATE SCHEMA {schema} AUTHORIZATION {user}",
     denied=frozenset({"42501"}),
     session=("SET timezone TO 'UTC'",),
-    # It compares two nulls like this; it has no IS DISTINCT FROM.
-    differs=lambda a, b: f"NOT ({a} = {b} OR ({a} IS NULL AND {b} IS NULL))",
+    types=_postgres_types,
+    # It has no IS DISTINCT FROM.
+    differs=lambda a, b: f"({a} <> {b} OR ({a} IS NULL) <> ({b} IS NULL))",
 )
 
 DATABRICKS = WarehouseDialect(
@@ -276,6 +292,7 @@ DATABRICKS = WarehouseDialect(
     key=_as_is,
     grant=lambda schema, user: f"GRANT USE SCHEMA, CREATE TABLE ON SCHEMA {schema} TO `{user}`",
     quote="`",
+    delete=_delete,
     session=("SET TIME ZONE 'UTC'",),
     user="SELECT current_user()",
 )

@@ -6,9 +6,10 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import blake2b
+from importlib import import_module
 from typing import Any
 
 from airflow_provider_segment.core.errors import ColumnError, SegmentError, SettingError, SourceError
@@ -18,7 +19,7 @@ from airflow_provider_segment.hooks import sigterm
 from airflow_provider_segment.transfers.database_errors import Query, call_driver
 from airflow_provider_segment.transfers.query import open_query
 from airflow_provider_segment.transfers.sql_hook import sql_hook
-from airflow_provider_segment.transfers.statements import check_one, only_reads
+from airflow_provider_segment.transfers.statements import check_one, derived, only_reads
 from airflow_provider_segment.transfers.warehouse_dialects import Column, dialect_of
 from airflow_provider_segment.transfers.warehouse_statements import PREFIX, Statements
 
@@ -28,6 +29,7 @@ UPDATED_ROWS = 1_000
 PAGE = 2_500
 # A dry run that was killed leaves its table; no dry run lasts as long.
 DRY_SECONDS = 86_400
+_WHAT = "the filter in the warehouse"
 
 
 @contextmanager
@@ -83,7 +85,7 @@ class WarehouseTables:
         self, conn_id: str, sql: str, parameters: Any, schema: str, sync_id: str, label: str, reading: dict[str, Any]
     ) -> None:
         self._conn_id, self._schema, self._reading = conn_id, schema, reading
-        self._sql, self._parameters = sql.rstrip("; \t\r\n"), parameters
+        self._sql, self._parameters = derived(sql), parameters
         self._label = re.sub(r"[^\w .:,+-]", "_", label)
         self._sync_id, self._sync, self._names = sync_id, "", ""
         params = {name: value for name, value in (reading["hook_params"] or {}).items() if name != "streaming"}
@@ -137,8 +139,8 @@ class WarehouseTables:
         """Lay out the rows of the query that may have changed; see Warehouse."""
         with sigterm.waits():
             self._own(owner)
-            statements = self._statements = self._made_for(mapped, key, run, is_dry=is_dry)
             self._prepare()
+            statements = self._statements = self._made_for(mapped, key, run, is_dry=is_dry)
             if not is_dry:
                 self._drop_scratch(statements.due)
             known = None if mark is None else self._known(mark, statements)
@@ -192,7 +194,8 @@ class WarehouseTables:
     def _made_for(self, mapped: Sequence[str], key: Sequence[str], run: int, *, is_dry: bool) -> Statements:
         """Return the statements of this run."""
         query = f"SELECT * FROM (\n{self._sql}\n) u WHERE 1 = 0"
-        types = self._dialect.types(lambda sql: self._run(sql, sql.count(query)), query, self._described_columns)
+        table = self._table(f"segment_due_{self._names}_dry_{int(time.time())}_{uuid.uuid4().hex[:6]}")
+        types = self._dialect.types(lambda sql: self._run(sql, sql.count(query)), query, self._described_columns, table)
         columns = [Column(name, str(types.get(name, ""))) for name in self.columns]
         by_name = {column.name: column for column in columns}
         lower = {column.name.lower(): column for column in columns}
@@ -227,31 +230,35 @@ class WarehouseTables:
 
     def _prepare(self) -> None:
         """Make the schema and the table of the marks where they are missing."""
-        table = f"CREATE TABLE IF NOT EXISTS {self._table('segment_filter')} (sync VARCHAR(64), mark VARCHAR(100))"
+        table, text = self._table("segment_filter"), self._dialect.text
+        make = f"CREATE TABLE IF NOT EXISTS {table} (sync {text}, mark {text})"
         try:
-            self._run(table)
-        except SettingError:
-            raise
+            self._run(make)
         except SourceError:
-            schema = self._dialect.quoted(self._schema)
-            try:
-                self._make_schema(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            except SegmentError as error:
-                raise SettingError(
-                    f"warehouse_schema: {self._dialect.name} has no schema {self._schema!r} in which tables can be "
-                    f"made, and it cannot be made here ({error}). Make it, with: {self._grant()}"
-                ) from None
-            self._run(table)
+            self._make_schema()
+            self._run(make)
 
-    def _make_schema(self, statement: str) -> None:
-        # On a connection of its own: Snowflake's would be in the new schema from then on.
-        with closing(call_driver(self._hook.get_conn, "connecting")) as connection:
-            with suppress(Exception):
-                self._hook.set_autocommit(connection, True)
-            with closing(connection.cursor()) as cursor:
-                self._execute(cursor, statement, None)
-            with suppress(Exception):
-                connection.commit()
+    def _make_schema(self) -> None:
+        denied, self._denied = self._denied, frozenset()  # what an administrator must do is said here
+        failure = ""
+        try:
+            # On a connection of its own: Snowflake's would be in the new schema from then on.
+            with closing(call_driver(self._hook.get_conn, "connecting")) as connection:
+                with suppress(Exception):
+                    self._hook.set_autocommit(connection, True)
+                with closing(connection.cursor()) as cursor:
+                    self._execute(cursor, f"CREATE SCHEMA IF NOT EXISTS {self._dialect.quoted(self._schema)}", None)
+                with suppress(Exception):
+                    connection.commit()
+        except SegmentError as error:
+            failure = str(error)
+        if failure:
+            statement = self._for_user(self._dialect.make_schema or self._dialect.grant)
+            raise SettingError(
+                f"warehouse_schema: {self._dialect.name} has no schema {self._schema!r}, and this connection cannot "
+                f"make one ({failure}). Make it: {statement}"
+            )
+        self._denied = denied
 
     def _drop_scratch(self, due: str) -> None:
         """Drop the laid out rows of runs that died."""
@@ -268,10 +275,10 @@ class WarehouseTables:
         with suppress(SegmentError):
             self._run(f"DROP TABLE IF EXISTS {table}")
 
-    def _grant(self) -> str:
+    def _for_user(self, statement: Callable[[str, str], str]) -> str:
         with suppress(SegmentError):
-            return self._dialect.grant(self._schema, str(self._run(self._dialect.user)[0][0]))
-        return self._dialect.grant(self._schema, "the connection's user")
+            return statement(self._schema, str(self._run(self._dialect.user)[0][0]))
+        return statement(self._schema, "the connection's user")
 
     def _run(self, sql: str, queries: int = 0) -> list[Any]:
         """Run a statement, and return its rows.
@@ -282,16 +289,24 @@ class WarehouseTables:
         parameters = self._parameters if queries else None
         if queries > 1 and parameters and not isinstance(parameters, Mapping):
             parameters = [*parameters] * queries
-        cursor = self._connection.cursor()
+        if parameters and self._has_percents:  # in our words, that is in the names of columns
+            sql = self._sql.join(part.replace("%", "%%") for part in sql.split(self._sql))
+        cursor = call_driver(self._connection.cursor, "connecting")
         try:
             self._execute(cursor, sql, parameters)
-            found = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+            found = call_driver(lambda: cursor.fetchall() if cursor.description else [], _WHAT)
             with suppress(Exception):
                 self._connection.commit()
-            return found
+            return [tuple(row.values() if isinstance(row, Mapping) else row) for row in found]
         finally:
             with suppress(Exception):
                 cursor.close()
+
+    @property
+    def _has_percents(self) -> bool:
+        """Whether the driver's placeholders begin with a percent sign."""
+        driver = import_module(type(self._connection).__module__.partition(".")[0])
+        return getattr(driver, "paramstyle", "") in ("format", "pyformat")
 
     def _execute(self, cursor: Any, sql: str, parameters: Any) -> None:
         said = f"/* {self._label} */ {sql}"
@@ -306,10 +321,10 @@ class WarehouseTables:
                 raise
 
         try:
-            call_driver(execute, "the filter in the warehouse", Query(said, parameters, cursor))
+            call_driver(execute, _WHAT, Query(said, parameters, cursor))
         except SourceError as error:
-            if self._dialect is not None and not codes.isdisjoint(self._dialect.denied):
-                raise SettingError(
-                    f"warehouse_schema: a right is missing ({error}). Give it: {self._grant()}"
-                ) from None
-            raise
+            if codes.isdisjoint(self._denied):
+                raise
+            self._denied = frozenset()  # who the user is, is asked next
+            grant = self._for_user(self._dialect.grant)
+            raise SettingError(f"warehouse_schema: a right is missing ({error}). Give it: {grant}") from None

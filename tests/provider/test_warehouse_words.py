@@ -41,6 +41,8 @@ def statements_of(dialect: WarehouseDialect) -> list[str]:
         *(made.all_due(), made.changed(), rest[0], made.counts(), made.changed_keys(), made.seen_keys(), made.read()),
         *(made.gone(), made.unsettle([1, -2]), *made.promote(is_full=True), *made.promote(is_full=False)),
         *dialect.session,
+        f"CREATE TABLE IF NOT EXISTS s.segment_filter (sync {dialect.text}, mark {dialect.text})",
+        *(["CREATE SCHEMA IF NOT EXISTS s"] if dialect.name != "SQLite" else []),
     ]
 
 
