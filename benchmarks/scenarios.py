@@ -114,7 +114,7 @@ def latency(delay: int, in_flight: int) -> Scenario:
 def changes(source: str, key: str, percent: int) -> Scenario:
     """Return a run that finds so many percent of the rows changed, beside the loop that sends all."""
     main = source == "sqlite" and percent == 0
-    promised = {"id": 1.0, "email": 0.8}[key] if main else None
+    promised = {"id": 1.6, "email": 1.5}[key] if main else None
     return Scenario(
         f"changes-{source}-{percent}-{'integer' if key == 'id' else 'text'}",
         [IDENTIFY],
