@@ -95,6 +95,11 @@ def url_of(where: dict[str, str]) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def plain(row: Any) -> str:
+    """Return a row's text; psycopg2 gives bytes as a view, whose own text is its address."""
+    return repr(tuple(bytes(value) if isinstance(value, memoryview) else value for value in row))
+
+
 def tables_of(where: dict[str, str]) -> dict[str, list[Any]]:
     """All that the tables of a state hold, by their names, without the times of the lease; no state is made to look."""
     if "state_path" in where and not Path(where["state_path"]).exists():
@@ -105,7 +110,7 @@ def tables_of(where: dict[str, str]) -> dict[str, list[Any]]:
     quoted = [(name, engine.dialect.identifier_preparer.format_table(sa.table(name, schema=schema))) for name in names]
     with engine.connect() as connection:
         return {
-            name: sorted(map(repr, connection.execute(sa.text(f"SELECT * FROM {table}"))))  # noqa: S608
+            name: sorted(map(plain, connection.execute(sa.text(f"SELECT * FROM {table}"))))  # noqa: S608
             for name, table in quoted
         }
 
