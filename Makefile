@@ -19,8 +19,9 @@ demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, 
 
 test: test-core test-airflow  ## all tests; AIRFLOW=2.11 runs them on that version
 
+# The core's tests have run with the newest libraries already; beside Airflow 2.11 they meet older ones (SQLAlchemy 1.4).
 test-airflow: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(if $(filter 3.3,$(AIRFLOW)),--ignore tests/core) $(ARGS)
 
 test-core: .venv-core/installed  ## the core's tests where Airflow is not installed
 	$(CORE)/python -m pytest tests/core -p no:cacheprovider -n $(WORKERS) $(ARGS)

@@ -1,4 +1,7 @@
-"""SegmentHook: a Segment source as an Airflow connection, and the calls that can be made to it."""
+"""SegmentHook: a Segment source as an Airflow connection, and the calls that can be made to it.
+
+It is long for the words of its public methods and their parameters.
+"""
 
 from __future__ import annotations
 

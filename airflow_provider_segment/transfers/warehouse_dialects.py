@@ -1,4 +1,4 @@
-"""The words of each database for the filter in the warehouse: adding a database is adding one entry.
+"""The words of each database for the filter in the warehouse: a table, to which a database is added by one entry.
 
 Run in the tests: PostgreSQL, MariaDB, DuckDB and SQLite, and Snowflake's words on fakesnow. Those of BigQuery, Redshift
 and Databricks are only parsed (docs/changes.md).
@@ -174,7 +174,8 @@ SQLITE = WarehouseDialect(
     # the column away, with which 1 and '1' would be equal, and a number that became a text would stay one.
     contents=lambda columns: [f"+{column} COLLATE BINARY" for column, _ in columns],
     key=lambda expression, _: f"+{expression} COLLATE BINARY",
-    grant=lambda schema, user: f"chmod u+w on the file, whose schema is {schema}",
+    grant=lambda schema, user: f"write access to the file, whose schema is {schema}",
+    make_schema=lambda schema, user: "its schema is called main",
     scratch="SELECT name FROM {schema}.sqlite_master WHERE type = 'table' AND name LIKE '{prefix}{any}'",
     differs=lambda a, b: f"{a} IS NOT {b}",
     has_full_join=False,  # it has one since 3.39, which takes longer than two statements

@@ -140,9 +140,9 @@ class WarehouseTables:
         with sigterm.waits():
             self._own(owner)
             self._prepare()
-            statements = self._statements = self._made_for(mapped, key, run, is_dry=is_dry)
             if not is_dry:
-                self._drop_scratch(statements.due)
+                self._drop_scratch()
+            statements = self._statements = self._made_for(mapped, key, run, is_dry=is_dry)
             known = None if mark is None else self._known(mark, statements)
             self._is_full = known is None
             first = statements.all_due() if known is None else statements.changed()
@@ -194,13 +194,14 @@ class WarehouseTables:
     def _made_for(self, mapped: Sequence[str], key: Sequence[str], run: int, *, is_dry: bool) -> Statements:
         """Return the statements of this run."""
         query = f"SELECT * FROM (\n{self._sql}\n) u WHERE 1 = 0"
-        table = self._table(f"segment_due_{self._names}_dry_{int(time.time())}_{uuid.uuid4().hex[:6]}")
+        dry = f"dry_{int(time.time())}_{uuid.uuid4().hex[:6]}"
+        table = self._table(f"segment_due_{self._names}_{dry if is_dry else 'types'}")
         types = self._dialect.types(lambda sql: self._run(sql, sql.count(query)), query, self._described_columns, table)
         columns = [Column(name, str(types.get(name, ""))) for name in self.columns]
         by_name = {column.name: column for column in columns}
         lower = {column.name.lower(): column for column in columns}
         keys = [by_name.get(name) or lower[name.lower()] for name in key]
-        end = f"dry_{int(time.time())}_{uuid.uuid4().hex[:6]}" if is_dry else str(run)
+        end = dry if is_dry else str(run)
         seen, due = (self._table(f"segment_{name}") for name in (f"seen_{self._names}", f"due_{self._names}_{end}"))
         return Statements(self._dialect, self._sql, columns, keys, [by_name[name] for name in mapped], seen, due)
 
@@ -256,11 +257,11 @@ class WarehouseTables:
             statement = self._for_user(self._dialect.make_schema or self._dialect.grant)
             raise SettingError(
                 f"warehouse_schema: {self._dialect.name} has no schema {self._schema!r}, and this connection cannot "
-                f"make one ({failure}). Make it: {statement}"
+                f"make one ({failure}): {statement}"
             )
         self._denied = denied
 
-    def _drop_scratch(self, due: str) -> None:
+    def _drop_scratch(self) -> None:
         """Drop the laid out rows of runs that died."""
         prefix = f"segment_due_{self._names}_"
         words = {"schema": self._schema, "prefix": prefix, "any": "%"}
