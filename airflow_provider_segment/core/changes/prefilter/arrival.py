@@ -17,8 +17,9 @@ from airflow_provider_segment.core.changes.prefilter.store import FilterStore, n
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.rows.row_hashes import NO_HASH, Hashes
 
-# Pages that tell whether rows are found where they should be, and the share below which they are not.
-TRIED_PAGES, FOUND = 8, 0.1
+# Pages that tell whether rows are found where they should be; the share below which they are not, and that of a place
+# which is found again.
+TRIED_PAGES, MISSED, FOUND = 8, 0.2, 0.5
 
 
 class ArrivalFilter:
@@ -105,7 +106,7 @@ class ArrivalFilter:
         """Turn the filter off where rows are not found, though old ones came: where none came, the rows are new."""
         if found >= FOUND * rows:
             self._misses = 0
-        elif is_telling or (self._was_off and self._new.count < TRIED_PAGES):
+        elif found < MISSED * rows and (is_telling or (self._was_off and self._new.count < TRIED_PAGES)):
             self._misses += 1
         if self._misses >= TRIED_PAGES:
             self._hashed_pages = self._new.count + 1
