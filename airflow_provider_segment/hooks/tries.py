@@ -133,10 +133,10 @@ def resuming(
     if options.sync_mode != "all" or options.validate_only or None in run:
         yield None
         return
-    memory = _memory(task_run, options, content_digest([*run]))
+    memory = _run_memory(task_run, options, content_digest([*run]))
     try:
         resume = None if memory is None else Resume(memory)
-        _tell(task_run, resume, memory, log)
+        _log_resume(task_run, resume, memory, log)
         yield resume
         if memory is not None and resume is not None:
             if resume.skipped:
@@ -147,7 +147,7 @@ def resuming(
             memory.close()
 
 
-def _memory(task_run: TaskRun, options: Options, run: bytes) -> RunMemory | None:
+def _run_memory(task_run: TaskRun, options: Options, run: bytes) -> RunMemory | None:
     """Return where the tries of a run remember: the database that was given, or else Airflow's store, where it is."""
     if options.state_path is not None or options.state_conn_id is not None:
         from airflow_provider_segment.hooks.state import open_memory  # it brings SQLAlchemy
@@ -160,7 +160,7 @@ def _memory(task_run: TaskRun, options: Options, run: bytes) -> RunMemory | None
     return None
 
 
-def _tell(task_run: TaskRun, resume: Resume | None, memory: RunMemory | None, log: Any) -> None:
+def _log_resume(task_run: TaskRun, resume: Resume | None, memory: RunMemory | None, log: Any) -> None:
     """Say what becomes of the calls that were sent before."""
     if resume is not None and resume.known:
         log.info(

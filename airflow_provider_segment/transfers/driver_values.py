@@ -47,9 +47,9 @@ def prepare(connection: Any) -> None:
 
     :param connection: of any driver; one that cannot be told, such as another's proxy, stays as it is.
     """
-    if tell := _TELL.get(_driver(connection)):
+    if prepare_driver := _PREPARE.get(_driver(connection)):
         with suppress(AttributeError, TypeError):
-            tell(connection)
+            prepare_driver(connection)
 
 
 def fetching(connection: Any, cursor: Any) -> Fetch:
@@ -84,7 +84,7 @@ def _reader(parse: Callable[[str], Any], reason: str) -> Callable[..., Any]:
     return read
 
 
-def _tell_psycopg2(connection: Any) -> None:
+def _prepare_psycopg2(connection: Any) -> None:
     """Values of time are read by Python's own readers: false for none, and faster than psycopg2's."""
     from psycopg2 import extensions
 
@@ -106,7 +106,7 @@ def _tell_psycopg2(connection: Any) -> None:
     register("interval", _INTERVAL, _INTERVALS, interval)
 
 
-def _tell_psycopg(connection: Any) -> None:
+def _prepare_psycopg(connection: Any) -> None:
     """Psycopg's C loaders stay, but for intervals: it takes an infinite one for no time at all."""
     from psycopg.types.datetime import IntervalLoader
 
@@ -117,18 +117,18 @@ def _tell_psycopg(connection: Any) -> None:
     connection.adapters.register_loader("interval", Loader)
 
 
-def _tell_mysql(converters: dict[int, Any]) -> None:
+def _prepare_mysql(converters: dict[int, Any]) -> None:
     """Dates are read by Python's own readers, which are faster; for a zero date the drivers give null, or its text."""
     converters[_MYSQL_DATE] = _reader(dt.date.fromisoformat, _ZERO.format("date"))
     for kind in _MYSQL_DATETIMES:
         converters[kind] = _reader(dt.datetime.fromisoformat, _ZERO.format("datetime"))
 
 
-_TELL: dict[str, Callable[[Any], None]] = {
-    "psycopg": _tell_psycopg,
-    "psycopg2": _tell_psycopg2,
-    "MySQLdb": lambda connection: _tell_mysql(connection.converter),
-    "pymysql": lambda connection: _tell_mysql(connection.decoders),
+_PREPARE: dict[str, Callable[[Any], None]] = {
+    "psycopg": _prepare_psycopg,
+    "psycopg2": _prepare_psycopg2,
+    "MySQLdb": lambda connection: _prepare_mysql(connection.converter),
+    "pymysql": lambda connection: _prepare_mysql(connection.decoders),
 }
 
 
