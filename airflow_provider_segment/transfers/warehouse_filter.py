@@ -116,7 +116,7 @@ class WarehouseTables:
 
     def _described(self) -> Sequence[Any]:
         """Return the description of the query's columns, of which none is read."""
-        cursor = self._connection.cursor()
+        cursor = call_driver(self._connection.cursor, "connecting")
         self._execute(cursor, f"SELECT * FROM (\n{self._sql}\n) u WHERE 1 = 0", self._parameters)
         found = list(cursor.description)
         with suppress(Exception):

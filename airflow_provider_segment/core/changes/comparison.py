@@ -14,6 +14,7 @@ from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.first_run import check_first_run
 from airflow_provider_segment.core.changes.gone_keys import PAGE, Refuse
 from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight
+from airflow_provider_segment.core.changes.prefilter.new_pages import SOUGHT
 from airflow_provider_segment.core.changes.prefilter.rules import Prefilter
 from airflow_provider_segment.core.changes.seen_keys import SeenKeys
 from airflow_provider_segment.core.changes.state import State
@@ -30,8 +31,6 @@ from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 # A later run that updates so much of what it knows, and no less, is worth a word.
 NEARLY_ALL, LEAST_KNOWN = 0.9, 100
-# Keys that are looked for at once, in memory.
-SOUGHT = 100_000
 _AGAIN = (
     "keys were sent, since a row of theirs changed, and another row with the same key says something else; a key is "
     "one row, and the next run refuses one of the two"

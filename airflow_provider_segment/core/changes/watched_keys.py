@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from airflow_provider_segment.core.changes.gone_keys import Refuse
 from airflow_provider_segment.core.changes.in_flight import DueCalls
 from airflow_provider_segment.core.changes.rekeying import DifferingRow
 from airflow_provider_segment.core.errors import Refused
 
-Refuse = Callable[[int, bytes, Refused], None]
 _AGAIN = "found the key of an earlier row, with other content; a key is one row"
 
 
