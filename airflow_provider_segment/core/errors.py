@@ -7,6 +7,8 @@ SegmentError
 ├── EndpointError      mend the connection's host: what answers there is not Segment's Tracking API
 ├── StateError         look at the state's database: it failed
 │   └── LeaseError     let one run end before another of the same sync begins
+├── CapError           mend the query or the mapping, or raise the cap: more calls are due than it allows
+├── HoldError          make room in the temporary folder, where calls wait until the caps are known to hold
 ├── DeletionError      mend the query, or raise `max_deleted`: too many keys are gone
 ├── SourceError        look at the source database: it failed
 │   └── QueryError     mend the query: the database does not take it
@@ -74,6 +76,16 @@ class StateError(SegmentError):
 
 class LeaseError(StateError):
     """Another run of the same sync holds its state."""
+
+
+class CapError(SegmentError):
+    """More calls are due than a cap allows; nothing was sent."""
+
+
+class HoldError(SegmentError):
+    """Calls could not be held on disk until the caps were known to hold; nothing was sent."""
+
+    retry_helps = True
 
 
 class DeletionError(SegmentError):

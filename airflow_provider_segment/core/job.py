@@ -28,6 +28,8 @@ class SyncJob:
     :param state: what Segment last accepted, where only changes are sent.
     :param resume: what earlier tries of the run had acknowledged, where all is sent and this is known.
     :param on_progress: is called with the report after each page.
+    :param on_planned: is called with the report, and the bytes that are held, when a cap let the calls wait until all
+        were known, before the first of them is sent.
     :param on_warning: is called at once with what should be known before the run ends.
     """
 
@@ -38,4 +40,5 @@ class SyncJob:
     state: State | None = None
     resume: Resume | None = None
     on_progress: Callable[[Report], None] = lambda _: None
+    on_planned: Callable[[Report, int], None] = lambda *_: None
     on_warning: Callable[[str], None] = lambda _: None

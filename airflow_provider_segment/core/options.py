@@ -5,6 +5,7 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from airflow_provider_segment.core.errors import SettingError
@@ -12,6 +13,7 @@ from airflow_provider_segment.core.errors import SettingError
 NULLS = ("send", "omit")
 SYNC_MODES = ("all", "changes")
 FIRST_RUNS = ("send", "baseline", "fail")
+DEFAULT_MAX_DELETED = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,13 @@ class Options:
         what an earlier try had accepted, which on Airflow 3.3 it does without.
     :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
         the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
-    :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
-        and of those known when a run last ended whole; default 0.5.
+    :param max_calls: more calls than these stop the run before anything is sent; default None, no cap.
+    :param max_added: with "changes", the same for each call and its new rows: a count, or below 1 a share of the keys
+        of this call that were known when the run began; so a share allows no first run.
+    :param max_updated: the same for rows that have changed.
+    :param max_deleted: the same for keys that are gone: from 2 on a count, otherwise a share of the keys that were
+        known when the run began, and of those known when a run last ended whole. Where it is None, a share of 0.5 is
+        held to before anything is deleted, after all else was sent.
     :param min_rows: fewer rows than these stop the run before anything is sent or deleted; default 0. So many rows are
         held in memory first, where the source does not tell how many there are.
     :param validate_only: read, map, validate and compare every row, and send and remember nothing.
@@ -55,7 +62,10 @@ class Options:
     state_schema: str | None = None
     state_path: str | None = None
     first_run: str = "send"
-    max_deleted: float = 0.5
+    max_calls: int | None = None
+    max_added: float | None = None
+    max_updated: float | None = None
+    max_deleted: float | None = None
     min_rows: int = 0
 
     def __post_init__(self) -> None:
@@ -66,8 +76,10 @@ class Options:
         _zone(self.timezone)
         _check_max_rejected(self.max_rejected)
         positive("max_in_flight", self.max_in_flight)
-        if isinstance(self.min_rows, bool) or not isinstance(self.min_rows, int) or self.min_rows < 0:
-            raise SettingError(f"min_rows: expected a whole number from 0 on, found {self.min_rows!r}")
+        _check_count("min_rows", self.min_rows)
+        for name in ("max_calls", "max_added", "max_updated"):
+            if (value := getattr(self, name)) is not None:
+                (_check_count if name == "max_calls" else _check_cap)(name, value)
         if not isinstance(self.validate_only, bool):
             raise SettingError(f"validate_only: expected True or False, found {self.validate_only!r}")
         for name in ("preview_path", "rejects_path", "state_path", "state_conn_id", "state_schema"):
@@ -78,10 +90,8 @@ class Options:
 
     def _check_changes(self) -> None:
         """Check what ``sync_mode="changes"`` needs, and where is remembered."""
-        if isinstance(self.max_deleted, bool) or not (
-            isinstance(self.max_deleted, (int, float)) and 0 <= self.max_deleted <= 1
-        ):
-            raise SettingError(f"max_deleted: expected a share from 0 to 1, found {self.max_deleted!r}")
+        if self.max_deleted is True or self.max_deleted not in (None, 1):  # 1 is the share of all keys
+            _check_cap("max_deleted", self.max_deleted)
         if self.sync_mode == "changes":
             if not self.key_columns:
                 raise SettingError("key: sync_mode='changes' needs the column, or columns, that identify a row")
@@ -89,6 +99,8 @@ class Options:
                 raise SettingError("state_path, state_conn_id: sync_mode='changes' needs one of the two to remember in")
         elif self.state_conn_id is not None and self.state_path is not None:
             raise SettingError("state_path, state_conn_id: expected one of the two, or none")
+        elif named := [name for name in ("max_added", "max_updated") if getattr(self, name) is not None]:
+            raise SettingError(f"{named[0]}: is for sync_mode='changes'; with 'all' max_calls counts all rows' calls")
         if self.state_schema is not None and self.state_conn_id is None:
             raise SettingError("state_schema: is for state_conn_id; a SQLite file has no schemas")
 
@@ -96,6 +108,12 @@ class Options:
     def key_columns(self) -> tuple[str, ...]:
         """The columns that identify a row; none without a key."""
         return _names("key", self.key)
+
+    @property
+    def most_deleted(self) -> float:
+        """What may be deleted: a count, or a share as a float."""
+        cap = DEFAULT_MAX_DELETED if self.max_deleted is None else self.max_deleted
+        return 1.0 if cap == 1 else cap
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo | None:
@@ -143,8 +161,49 @@ def yes_or_no(name: str, value: object) -> bool:
     raise SettingError(f"{name}: expected True or False, found {value!r}")
 
 
+def number_of(name: str, value: object) -> float | None:
+    """Return a cap as a number, also where Jinja made a text of it; nothing at all is None.
+
+    :param name: of the setting.
+    :param value: what was found.
+    :raises SettingError: if a text is no number.
+    """
+    if not isinstance(value, str):
+        return value  # type: ignore[return-value]  # Options checks it
+    said = value.strip()
+    if said in ("", "None"):
+        return None
+    try:
+        return float(said) if "." in said else int(said)
+    except ValueError:
+        raise SettingError(f"{name}: expected a number, found {value!r}") from None
+
+
+def most(cap: float, known: int) -> int:
+    """Return how many calls a cap allows.
+
+    :param cap: a count; or a share, where it is a float.
+    :param known: keys that were known.
+    """
+    return cap if isinstance(cap, int) else int(Fraction(repr(cap)) * known)  # 0.29 of 100 are 29
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check_count(name: str, value: object) -> None:
+    if not _is_count(value):
+        raise SettingError(f"{name}: expected a whole number from 0 on, found {value!r}")
+
+
+def _check_cap(name: str, value: object) -> None:
+    if not _is_count(value) and not (isinstance(value, float) and 0 <= value < 1):
+        raise SettingError(f"{name}: expected a count, or a share below 1; found {value!r}")
+
+
 def _check_max_rejected(value: object) -> None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    is_count = _is_count(value)
     is_share = isinstance(value, float) and (0 <= value < 1 or (value.is_integer() and value > 0))
     if not (is_count or is_share):
         raise SettingError(f"max_rejected: expected a count, or a share below 1; found {value!r}")

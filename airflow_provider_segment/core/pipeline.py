@@ -13,8 +13,10 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
               and skip what an earlier try had acknowledged   changes.resume
  8. cut       batches, by bytes and by count                  delivery.batching
  9. show      the first messages, for a reader who asks       delivery.preview
-10. deliver   a batch is posted, again where that may help    delivery: sender, pace, retries, transport
-11. settle    acknowledged, refused, not sent: all counted,   accounting, report, delivery.rejects
+10. hold      with a cap: nothing is sent until all that is   caps, delivery.held_batches, changes.fresh_keys
+              due, the plan, is known to be allowed
+11. deliver   a batch is posted, again where that may help    delivery: sender, pace, retries, transport
+12. settle    acknowledged, refused, not sent: all counted,   accounting, report, delivery.rejects
               and what was accepted is remembered             changes: state, prefilter; resume
 """
 
@@ -22,17 +24,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
 from airflow_provider_segment.core.accounting import Accounting
+from airflow_provider_segment.core.caps import Caps
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.delivery.batching import Batch, Batcher
+from airflow_provider_segment.core.delivery.held_batches import HeldBatches
 from airflow_provider_segment.core.delivery.preview import Preview
 from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import (
+    CapError,
+    DeletionError,
     SegmentError,
+    StateError,
     TooFewRowsError,
 )
 from airflow_provider_segment.core.events import Events, at
@@ -50,6 +58,8 @@ if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.in_flight import DueCalls
     from airflow_provider_segment.core.rows.warehouse import Warehouse
 
+# What ends a run on purpose before it sends anything.
+STOPPED_BEFORE = (TooFewRowsError, CapError, DeletionError)
 # Seconds for requests on their way when a run ends early; Airflow 3 kills a task 5 seconds after its SIGTERM.
 GRACE = 3.0
 
@@ -62,8 +72,9 @@ def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
     :param delivery: takes the batches; its limits say how large they may be.
     :param report: is filled; it is right whatever is raised.
     :raises ColumnError: if the calls and the columns do not fit together; nothing was sent.
-    :raises TooFewRowsError: if there are fewer rows than the plan expects at least; nothing was sent.
-    :raises RejectedError: if more calls were refused than the plan allows; all good ones were sent.
+    :raises TooFewRowsError: if there are fewer rows than are expected at least; nothing was sent.
+    :raises CapError: if more calls are due than a cap allows; nothing was sent.
+    :raises RejectedError: if more calls were refused than is allowed; all good ones were sent.
     :raises SegmentError: if the run could not go on; requests on their way were waited for,
         for a few seconds, and counted.
     """
@@ -76,6 +87,7 @@ def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
         delivery.stop()
         run.accounting.settle(delivery.drain(GRACE if in_a_hurry else delivery.longest_request), failing=True)
         run.finish()
+        run.leave(error)
         if isinstance(error, SegmentError):
             raise run.accounting.with_report(error) from None
         raise
@@ -113,11 +125,16 @@ class _Run:
         self._events = Events(report, self.accounting.refuse, self._key, self._columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(job.options.preview_path)
+        known = {maker.identity: 0 for maker in makers} if self._changes is None else self._changes.known
+        self._caps = Caps(options, known)
+        self._held: HeldBatches | None = None
+        self._has_sent = False
 
     def send(self, rows: Pages) -> None:
         if self._changes is not None:
             rows = self._changes.prefilter.open(rows)
             self._report.rows = self._report.skipped = self._changes.prefilter.skipped
+        self._hold_where_needed(rows)
         for page in self._enough(rows):
             self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
@@ -127,11 +144,42 @@ class _Run:
         for identity, due in self._changes.rest(self.accounting.refuse_change) if self._changes is not None else ():
             for batch in self._due(identity, due):
                 self._post(batch)
-        for batch in self._batcher.rest():
-            self._post(batch)
-        self.accounting.settle(self._delivery.drain())
+        self._post_rest()
         if self._changes is not None:
-            self._send_deletions(self._changes)
+            self._post_deletions(self._changes)
+        self._caps.check(self._report.planned)
+        if self._held is not None:
+            self._release(self._held)
+        if self._changes is not None:
+            names = [route.call.identity for route in self._routes if not route.is_made]
+            unmade = [identity for identity in names if self._changes.is_unmade(identity, self._report)]
+            self._changes.finish(unmade, self._report)
+
+    def _hold_where_needed(self, rows: Pages) -> None:
+        """Hold what is due until all rows were read, if there is a cap that might not hold."""
+        options, changes = self._job.options, self._changes
+        gone = 0 if changes is None else changes.most_gone
+        may_delete_too_many = options.max_deleted is not None and options.most_deleted != 1.0 and gone > 0
+        may_break = self._caps.are_set and (rows.total is None or not self._caps.hold_for(rows.total, gone))
+        if options.validate_only or not (may_break or may_delete_too_many):
+            return
+        self._held = HeldBatches() if changes is None else changes.hold()
+
+    def _release(self, held: HeldBatches) -> None:
+        """Send what was held, now that it is known to be allowed."""
+        self._held = None
+        self._job.on_planned(self._report, held.bytes)
+        if self._changes is not None:
+            self._changes.forget_gone()
+        is_deleting = False
+        for batch in held.batches():
+            if batch.rows[0] == 0 and not is_deleting:  # keys that are gone come last, when all else is acknowledged
+                self.accounting.settle(self._delivery.drain())
+                is_deleting = True
+            self._send(batch)
+            self._job.on_progress(self._report)
+        held.close()
+        self.accounting.settle(self._delivery.drain())
 
     def _enough(self, rows: Pages) -> Iterator[Sequence[Row]]:
         """Return the pages, once it is known that they have as many rows as are expected at least."""
@@ -145,24 +193,27 @@ class _Run:
             )
         return pages
 
-    def _send_deletions(self, changes: Changes) -> None:
-        """Make the calls for keys that are gone, now that the query was read to its end and all else was sent."""
+    def _post_rest(self) -> None:
+        for batch in self._batcher.rest():
+            self._post(batch)
+        self.accounting.settle(self._delivery.drain())
+
+    def _post_deletions(self, changes: Changes) -> None:
+        """Make the calls for keys that are gone, now that the query was read to its end and all else was posted."""
         for identity in changes.undeletable():
             reason = (
                 "rows have a key that cannot be read, so that nobody can tell which keys are gone: this run deletes "
                 "none; mend the rows, or leave them out in the query"
             )
             self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
-        for identity, due in changes.deletions(self.accounting.refuse_change):
-            self._report.calls += len(due.rows)
-            for batch in self._due(identity, due):
-                self._post(batch)
-        for batch in self._batcher.rest():
-            self._post(batch)
-        self.accounting.settle(self._delivery.drain())
-        names = [route.call.identity for route in self._routes if not route.is_made]
-        unmade = [identity for identity in names if changes.is_unmade(identity, self._report)]
-        changes.finish(unmade, self._report)
+        try:
+            for identity, due in changes.deletions(self.accounting.refuse_change):
+                self._report.calls += len(due.rows)
+                for batch in self._due(identity, due):
+                    self._post(batch)
+        except DeletionError as error:
+            self._caps.check(self._report.planned, error)
+        self._post_rest()
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
         """Turn a page of rows into events, call by call, and yield the batches that are full."""
@@ -233,11 +284,28 @@ class _Run:
         if self._job.options.validate_only:
             # So that a later row of the same key is counted as it would be.
             self.accounting.remember(batch.in_flight, batch.in_flight)
-            return
+        elif self._held is None:
+            self._send(batch)
+        elif not self._caps.broken(self._report.planned):  # otherwise the rest is only counted
+            self._held.add(batch)
+
+    def _send(self, batch: Batch) -> None:
         self.accounting.settle(self._delivery.make_room())
+        self._has_sent = True
         if self._changes is not None:
             self._changes.mark_in_doubt(batch.in_flight)
         self._delivery.submit(batch)
+
+    def leave(self, error: BaseException) -> None:
+        """Let go of what was held; a run that was stopped before it sent anything leaves the state as it was.
+
+        :param error: that ends the run.
+        """
+        if self._held is not None:
+            self._held.close()
+        if self._changes is not None and not self._has_sent and isinstance(error, STOPPED_BEFORE):
+            with suppress(StateError):  # then the next run looks at every row
+                self._changes.leave_as_it_was()
 
     def finish(self) -> None:
         """Say what looked wrong in the rows that were read, and count what had no other end."""

@@ -117,12 +117,18 @@ class Report:
         return "".join(f"\n  {n} x {self.examples[kind]}" for kind, n in self.reasons.most_common(most))
 
     def plan(self) -> str:
-        """Return what was to be sent, by call, as a log wants it."""
-        calls = (
-            f"{call}: " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
-            for call, kinds in self.planned.items()
+        """Return what is to be sent, by call and kind, as a small table with a line a call, for the log."""
+        kinds = list(next(iter(self.planned.values()), {}))
+        lines = [(call, *(of_call[kind] for kind in kinds)) for call, of_call in self.planned.items()]
+        sums = [sum(of_call[kind] for of_call in self.planned.values()) for kind in kinds]
+        table = [["call", *kinds], *([str(call), *(f"{n:,}" for n in numbers)] for call, *numbers in lines)]
+        table += [["all calls", *(f"{n:,}" for n in sums)]] if len(lines) > 1 else []
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "".join(
+            f"\n  {name:<{widths[0]}}"
+            + "".join(f"  {text:>{width}}" for text, width in zip(texts, widths[1:], strict=True))
+            for name, *texts in table
         )
-        return "; ".join(calls) or "nothing"
 
     def summary(self) -> str:
         """Return the one line that a log wants."""

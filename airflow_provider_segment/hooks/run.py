@@ -130,6 +130,18 @@ def progress(log: Any, total: int | None, seconds: float) -> Callable[[Report], 
     return tell
 
 
+def planned(log: Any) -> Callable[[Report, int], None]:
+    """Return what logs what is going to be sent, where that was held until all was known.
+
+    :param log: of the hook.
+    """
+
+    def tell(report: Report, held: int) -> None:
+        log.info("The caps hold, and this is sent now (%s bytes were held on disk):%s", f"{held:,}", report.plan())
+
+    return tell
+
+
 def log_end(log: Any, report: Report, options: Options) -> None:
     """Say what became of the calls.
 
@@ -141,7 +153,7 @@ def log_end(log: Any, report: Report, options: Options) -> None:
         log.warning("To see each refused call, set rejects_path. The commonest reasons:%s", report.commonest())
     log.info("%s: %s", "Nothing was sent" if options.validate_only else "Done", report.summary())
     if options.validate_only:
-        log.info("It would send %s", report.plan())
+        log.info("It would send:%s", report.plan())
     for name, number in report.warnings.items():
         reason = report.warned.get(name, "messages have more than 300 names; Engage and Unify drop them")
         log.warning("%s: %s %s", name, f"{number:,}", reason)

@@ -165,9 +165,10 @@ class SegmentHook(CallMethods, BaseHook):
         :param run_id: a later try with the same run id repeats the message ids; default the task's run, or a random
             one outside a task.
         :param context: the task's context; by default the one that Airflow says is current.
-        :param options: ``sync_mode``, ``state_conn_id``, ``state_schema``, ``state_path``, ``first_run``,
-            ``max_deleted``, ``key``, ``nulls``, ``timezone``, ``max_rejected``, ``min_rows``, ``max_in_flight``,
-            ``validate_only``, ``preview_path``, ``rejects_path`` as for SqlToSegmentOperator.
+        :param options: ``sync_mode``, ``state_conn_id``, ``state_schema``, ``state_path``, ``first_run``, ``key``,
+            ``nulls``, ``timezone``, ``max_calls``, ``max_added``, ``max_updated``, ``max_deleted``, ``min_rows``,
+            ``max_rejected``, ``max_in_flight``, ``validate_only``, ``preview_path``, ``rejects_path`` as for
+            SqlToSegmentOperator.
         :raises SegmentError: if not all went well; it carries the report.
         """
         task_run = task.current(context)
@@ -192,7 +193,8 @@ class SegmentHook(CallMethods, BaseHook):
                 stack.enter_context(windows.explained(context))
                 namespace = task_run.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
                 said = run.progress(self.log, pages.total, PROGRESS_SECONDS)
-                job = SyncJob(checked, namespace, settled, rejects, state, resume, said, self.log.warning)
+                planned, warn = run.planned(self.log), self.log.warning
+                job = SyncJob(checked, namespace, settled, rejects, state, resume, said, planned, warn)
                 self._run(pages, job, task_run, report)
             if not settled.validate_only:
                 run.commit(pages, report)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.compat import BaseOperator
 from airflow_provider_segment.core.errors import SettingError
-from airflow_provider_segment.core.options import Options, is_template, positive, yes_or_no
+from airflow_provider_segment.core.options import Options, is_template, number_of, positive, yes_or_no
 from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded, warn_of_deleted
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from airflow_provider_segment.core.rows.pages import Pages
     from airflow_provider_segment.hooks.segment import SegmentHook
     from airflow_provider_segment.hooks.task import TaskRun
+
+# Each is a number, or a template that becomes one.
+CAPS = ("max_calls", "max_added", "max_updated", "max_deleted", "min_rows")
 
 
 class SqlToSegmentOperator(KeepsText, BaseOperator):
@@ -58,14 +61,22 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         (docs/changes.md); without it they are read, and passed over on the client (templated).
     :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
         the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
-    :param max_deleted: with "changes": the share that one run may delete of the keys that were known when it began,
-        and of those known when a run last ended whole; default 0.5.
+    :param max_calls: more calls than these fail the task before anything is sent; default None, no cap. With a cap that
+        might not hold, what is due waits in a compressed file without a name until it is known that it does
+        (docs/costs.md). All caps are templated: a text such as ``"{{ params.max_calls }}"`` becomes a number, or None.
+    :param max_added: with "changes", the same for each call and its new rows: a count, or below 1 a share of the keys
+        of this call that were known when the run began; so a share allows no first run (templated).
+    :param max_updated: the same for rows that have changed (templated).
+    :param max_deleted: the same for keys that are gone: from 2 on a count, otherwise a share of the keys that were
+        known when the run began, and of those known when a run last ended whole. Where it is not given, a share of 0.5
+        is held to before anything is deleted, after all else was sent (templated).
     :param nulls: nulls in traits and properties: "send" (default) or "omit"; nulls elsewhere are left out.
     :param timezone: the zone of timestamps that carry none, such as "UTC"; without it the first such stops the task.
     :param max_rejected: how many calls may be invalid or rejected before the task fails: a count, or below 1 a share
         of all calls; default 0. The good calls are sent in any case.
     :param min_rows: fewer rows than these, such as those of an empty load, fail the task for a retry before anything
-        is sent or deleted; default 0. So many rows are held in memory first, unless the driver tells their number.
+        is sent or deleted; default 0. So many rows are held in memory first, unless the driver tells their number
+        (templated).
     :param rejects_path: a file for the refused calls as JSON lines, with row number, key, reason and message: personal
         data. A local path, readable by its owner only, or one of an object storage (in parts of 1,000 lines); later
         tries and mapped tasks put ``.try2`` and ``.map0`` before the suffix (templated).
@@ -91,6 +102,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         "rejects_path",
         "preview_path",
         "validate_only",
+        *CAPS,
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "calls": "json"}
@@ -114,12 +126,15 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         state_path: str | None = None,
         warehouse_schema: str | None = None,
         first_run: str = "send",
-        max_deleted: float = 0.5,
+        max_calls: int | str | None = None,
+        max_added: float | str | None = None,
+        max_updated: float | str | None = None,
+        max_deleted: float | str | None = None,
+        min_rows: int | str = 0,
         nulls: str = "send",
         timezone: str | None = None,
         rejects_path: str | None = None,
         max_rejected: float = 0,
-        min_rows: int = 0,
         fetch_size: int = 2_500,
         max_in_flight: int = 8,
         validate_only: bool | str = False,
@@ -128,12 +143,12 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_written(sql)
+        caps = dict(zip(CAPS, (max_calls, max_added, max_updated, max_deleted, min_rows), strict=True))
         self.options = Options(
             key=key,
             nulls=nulls,
             timezone=timezone,
             max_rejected=max_rejected,
-            min_rows=min_rows,
             max_in_flight=max_in_flight,
             validate_only=not is_template(validate_only) and yes_or_no("validate_only", validate_only),
             preview_path=preview_path,
@@ -143,7 +158,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             state_schema=state_schema,
             state_path=state_path,
             first_run=first_run,
-            max_deleted=max_deleted,
+            **_numbers(caps),
         )
         _check_schema(warehouse_schema, sync_mode)
         checked = as_calls(calls)
@@ -161,6 +176,8 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         self.rejects_path = as_text(rejects_path)
         self.preview_path = as_text(preview_path)
         self.validate_only = validate_only
+        for name, cap in caps.items():
+            setattr(self, name, cap)
         self.fetch_size = positive("fetch_size", fetch_size)
         self._hook: SegmentHook | None = None
 
@@ -200,7 +217,8 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
                 with sigterm.waits():
                     rows = stack.enter_context(self._open(sync_id, task_run))
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
-                options = asdict(self.options) | rendered | {"validate_only": is_dry}
+                caps = _numbers({name: getattr(self, name) for name in CAPS})
+                options = asdict(self.options) | rendered | caps | {"validate_only": is_dry}
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
             note_events(context, report)
         return report.as_dict()
@@ -247,6 +265,12 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         return self.get_openlineage_facets_on_start()
 
     get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
+
+
+def _numbers(caps: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the caps that are known: when the DAG is parsed, not those that are templates."""
+    found = {name: number_of(name, cap) for name, cap in caps.items() if not is_template(cap)}
+    return found | {"min_rows": found.get("min_rows") or 0}
 
 
 def _check_schema(schema: object, sync_mode: str) -> None:

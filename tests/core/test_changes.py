@@ -525,18 +525,30 @@ DELETIONS: dict[str, tuple[float, int, bool]] = {
 
 @pytest.mark.parametrize(("share", "left", "allowed"), DELETIONS.values(), ids=DELETIONS)
 def test_max_deleted(table: Table, segment: SegmentServer, share: float, left: int, allowed: bool) -> None:
-    """When more than the share would go, nothing is deleted, all else is sent, and the error has the numbers."""
+    """When more than the share would go, nothing is sent at all, and the error has the numbers."""
     table.send([(n, 0) for n in range(10)], [USERS, GONE])
     rows = [(n, 1) for n in range(left)]
     if allowed:
         assert kinds(table.send(rows, [USERS, GONE], max_deleted=share)) == (0, left, 10 - left)
         return
-    text = f"track:Gone: {10 - left} of 10 known keys are gone from the result; max_deleted allows a share of {share:g}"
-    for updated in (left, 0):
+    most = f"a share of {share:g}" if share else "0"
+    text = f"track:Gone: {10 - left} of 10 known keys are gone .* max_deleted allows {most}. Nothing was sent"
+    requests = len(segment.requests)
+    for _ in range(2):
         with pytest.raises(DeletionError, match=text):
             table.send(rows, [USERS, GONE], max_deleted=share)
+        assert (kinds(table.report), table.report.not_sent) == ((0, 0, 0), left)
+    assert len(segment.requests) == requests
+    assert kinds(table.send(rows, [USERS, GONE], max_deleted=1)) == (0, left, 10 - left)
+
+
+def test_without_max_deleted(table: Table, segment: SegmentServer) -> None:
+    """Where no cap is set nothing is held: all else is sent, and more than half of the keys are not deleted."""
+    table.send([(n, 0) for n in range(10)], [USERS, GONE])
+    for updated in (4, 0):
+        with pytest.raises(DeletionError, match=r"6 of 10 known keys are .* a share of 0.5. Nothing was deleted"):
+            table.send([(n, 1) for n in range(4)], [USERS, GONE])
         assert kinds(table.report) == (0, updated, 0)
-    assert kinds(table.send(rows, [USERS, GONE], max_deleted=1)) == (0, 0, 10 - left)
 
 
 def test_deleted_keys_are_not_known_any_more(table: Table) -> None:
@@ -547,13 +559,14 @@ def test_deleted_keys_are_not_known_any_more(table: Table) -> None:
         table.send([(0,)], GONE, columns=["id"])
 
 
-def test_an_aborted_run_deletes_nothing(table: Table, segment: SegmentServer) -> None:
+@pytest.mark.parametrize("most", [1, 0.9], ids=["sent at once", "held"])
+def test_an_aborted_run_deletes_nothing(table: Table, segment: SegmentServer, most: float) -> None:
     """What a run did not see is gone only if all that it saw was sent."""
     table.send([(n, 0) for n in range(4)], [USERS, GONE])
     segment.reset()
     segment.respond_with([503])
     with pytest.raises(NotSentError):
-        table.send([(0, 1)], [USERS, GONE], max_deleted=1, policy=ONE_TRY)
+        table.send([(0, 1)], [USERS, GONE], max_deleted=most, policy=ONE_TRY)
     assert segment.messages == []
 
 

@@ -12,7 +12,7 @@ from sending import QUICK
 from test_changes import CAME, GONE, ONE_TRY, USERS, Table, kinds
 
 from airflow_provider_segment.calls import Call, Constant, Identify, Track
-from airflow_provider_segment.core.changes.deletions import check_share
+from airflow_provider_segment.core.changes.deletions import check_gone
 from airflow_provider_segment.core.changes.entries import Base
 from airflow_provider_segment.core.errors import CredentialsError, DeletionError, NotSentError
 from airflow_provider_segment.testing import SegmentServer
@@ -179,7 +179,7 @@ SHARES: dict[str, tuple[list[Base], dict[int, int], float, bool]] = {
     "known before a killed run, and gone": ([Base(5, 10), Base(6, 20)], {1: 6}, 0.5, False),
     "some were deleted by a killed run": ([Base(5, 10), Base(6, 7)], {1: 2}, 0.5, True),
     "too many with those": ([Base(5, 10), Base(6, 7)], {1: 3}, 0.5, False),
-    "all, when all may go": ([Base(1, 0), Base(5, 10), Base(6, 7)], {1: 7}, 1, True),
+    "all, when all may go": ([Base(1, 0), Base(5, 10), Base(6, 7)], {1: 7}, 1.0, True),
 }
 
 
@@ -187,10 +187,10 @@ SHARES: dict[str, tuple[list[Base], dict[int, int], float, bool]] = {
 def test_the_share(bases: list[Base], gone: dict[int, int], allowed: float, may: bool) -> None:
     """The share holds for what was known at each beginning since a run ended whole."""
     if may:
-        check_share("c", gone, bases, allowed)
+        check_gone("c", gone, bases, allowed)
     else:
         with pytest.raises(DeletionError):
-            check_share("c", gone, bases, allowed)
+            check_gone("c", gone, bases, allowed)
 
 
 # The same kind of fault: a number that counts runs where it means calls

@@ -10,6 +10,7 @@ from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.entries import AS_NEW, GONE, Entry, StoredEntry
 from airflow_provider_segment.core.changes.fingerprints import Fingerprints, is_same
+from airflow_provider_segment.core.changes.fresh_keys import FreshKeys
 from airflow_provider_segment.core.changes.gone_keys import GoneKeys, Refuse
 from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, NOT_KNOWN, DueCalls, InFlight, in_flight, named
 from airflow_provider_segment.core.changes.rekeying import DifferingRow, Rekeying
@@ -34,6 +35,7 @@ class ChangingCall:
     :param on_moved: is told the numbers of keys that live on under another.
     :param watched: the numbers of keys of which the run before found rows with different contents.
     :ivar gone_keys: of the call.
+    :ivar fresh: what was sent, or is held, and does not stand in the state yet.
     :ivar is_first: whether no run that went to its end has seen it.
     :ivar known: rows so far whose key the state knew.
     :ivar updated_keys: the numbers of the keys of those that are sent, since they have changed; perhaps millions.
@@ -66,8 +68,7 @@ class ChangingCall:
         self._sample = Sample(state.sample(self.number), made.from_columns)
         key = [columns.index(name, "key") for name in options.key_columns]
         self._rekeying = Rekeying(state, self.number, key, self._fingerprints, self.gone_keys.ids_of, on_moved)
-        # What was sent, or was met in this page, and does not stand in the state yet: by key, its hash by value.
-        self._fresh: dict[int, int] = {}
+        self.fresh = FreshKeys()
         self._watched = WatchedKeys(watched)
 
     def due(self, page: CallsOfPage, refuse: Refuse) -> DueCalls:
@@ -84,7 +85,9 @@ class ChangingCall:
     def _decide(self, differing: Sequence[DifferingRow], due: DueCalls, refuse: Refuse) -> DueCalls:
         silent = []
         known = self._look_up(differing)
-        run, fresh, watched = self._state.run, self._fresh, self._watched.numbers
+        run, watched = self._state.run, self._watched.numbers
+        before = self.fresh.among([one.number for one in differing])
+        fresh = before.copy()
         for one in differing:
             number, content, meaning = one.number, one.found, one.found ^ one.by_value
             _, was, sent, last_run, in_doubt, meant = known.get(number, NOT_KNOWN)
@@ -119,6 +122,7 @@ class ChangingCall:
         self._state.save(silent)
         for entry in silent:
             del fresh[entry.key]
+        self.fresh.add({key: said for key, said in fresh.items() if key not in before})
         return due
 
     def _send(self, one: DifferingRow, kind: str, posted: Entry, known: StoredEntry | None, due: DueCalls) -> None:
@@ -132,7 +136,9 @@ class ChangingCall:
         if not rows:
             return {}
         known = self._state.known(self.number, [one.number for one in rows])
-        return known | self._rekeying.find(rows, known, self._fresh) if self._rekeying.knows_any else known
+        if not self._rekeying.knows_any:
+            return known
+        return known | self._rekeying.find(rows, known, self.fresh)
 
     def _look_closer(self, one: DifferingRow) -> None:
         if self._sample.wants(one.number):
@@ -162,7 +168,7 @@ class ChangingCall:
         """
         rows, contents, keys, numbers, values = page
         found = self._fingerprints.of(keys, contents)
-        accepted, fresh = self._state.accepted(self.number, numbers), self._fresh
+        accepted, fresh = self._state.accepted(self.number, numbers), self.fresh.among(numbers)
         pairs = zip(numbers, found, strict=True)
         differing = {number for number, content in pairs if accepted.get(number) != content or number in fresh}
         if self._watched.numbers:
@@ -180,4 +186,4 @@ class ChangingCall:
 
     def ended(self, one: InFlight) -> None:
         """Forget that a call was on its way: the state has what became of it."""
-        self._fresh.pop(one.entry.key, None)
+        self.fresh.drop(one.entry.key)

@@ -9,15 +9,16 @@ from itertools import chain, islice
 from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.changing_call import ChangingCall
-from airflow_provider_segment.core.changes.deletions import check_share
+from airflow_provider_segment.core.changes.deletions import check_gone
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.first_run import check_first_run
 from airflow_provider_segment.core.changes.gone_keys import PAGE, Refuse
-from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight
+from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight, packed, unpacked
 from airflow_provider_segment.core.changes.prefilter.new_pages import SOUGHT
 from airflow_provider_segment.core.changes.prefilter.rules import Prefilter
 from airflow_provider_segment.core.changes.seen_keys import SeenKeys
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.delivery.held_batches import HeldBatches
 from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.message_ids import Namespace
@@ -58,7 +59,9 @@ class Changes:
         namespace = Namespace("changes", state.sync_id, state.generation)
         self._state = state
         self.prefilter = Prefilter([call for call, _ in calls], columns, options, state, warehouse)
-        self._max_deleted = options.max_deleted
+        self._most_deleted = options.most_deleted
+        self._is_held = False
+        self._forgetting: Sequence[ChangingCall] = ()
         self._seen = SeenKeys() if any("deleted" in call.kinds for call, _ in calls) else None
         self._calls = {
             call.identity: ChangingCall(
@@ -68,12 +71,37 @@ class Changes:
         }
         check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
         # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
-        counted = self._calls.values() if self._seen is not None else ()
-        self._bases = {call.number: state.bases(call.number) for call in counted}
-        if self._bases:
+        is_counted = self._seen is not None or float in (type(options.max_added), type(options.max_updated))
+        self._bases = {call.number: state.bases(call.number) for call in self._calls.values() if is_counted}
+        if self._seen is not None:
             state.keep_bases({number: bases[-1].known for number, bases in self._bases.items()})
         self._key = [columns.index(name, "key") for name in options.key_columns]
         self.unreadable = 0
+
+    @property
+    def known(self) -> dict[str, int]:
+        """How many keys of each call were known when the run began; 0 where nobody asks for it."""
+        return {name: self._bases[call.number][-1].known if self._bases else 0 for name, call in self._calls.items()}
+
+    @property
+    def most_gone(self) -> int:
+        """How many calls are made of keys that are gone, at most."""
+        deleting = sum(call.gone_keys.makes_calls for call in self._calls.values())
+        known = max(self.known.values(), default=0)
+        return deleting * (known if self.prefilter.gone is None else self.prefilter.gone)
+
+    def hold(self) -> HeldBatches:
+        """Return where what is due is held, since no call is sent before all rows were read."""
+        self._is_held = True
+        for call in self._calls.values():
+            call.fresh.hold()
+        return HeldBatches(packed, unpacked)
+
+    def leave_as_it_was(self) -> None:
+        """Leave all for the next run as it was found, since nothing was sent."""
+        if not self._state.is_recovering:
+            self._state.seen([])
+            self.prefilter.keep()
 
     def read(self, keys: Sequence[bytes | None], page: Sequence[Row]) -> Sequence[int]:
         """Return the numbers of the keys of a page, 0 where there is none, and remember them.
@@ -162,12 +190,23 @@ class Changes:
                 self._note(numbers)
         for call in (*deleting, *others):
             gone = call.gone_keys.find(self._seen, self._may_be_gone(self._seen) if is_told else None)
-            check_share(call.identity, gone, self._bases[call.number], self._max_deleted)
+            nothing = "sent" if self._is_held else "deleted"
+            check_gone(call.identity, gone, self._bases[call.number], self._most_deleted, nothing)
+        self._forgetting = others
+        if not self._is_held:
+            self.forget_gone()
         for call in deleting:
             for entries in call.gone_keys.entries(self._seen):
                 yield call.identity, call.gone_keys.calls(entries, partial(refuse, identity=call.identity))
-        for call in others:
-            for entries in call.gone_keys.entries(self._seen):
+
+    def forget_gone(self) -> None:
+        """Let calls that are not made on "deleted" forget the keys that are gone; done before it is told to Segment.
+
+        Otherwise a key that comes back after a crash would be unchanged for them, and gone at Segment.
+        """
+        seen = self._seen or SeenKeys()
+        for call in self._forgetting:
+            for entries in call.gone_keys.entries(seen):
                 call.gone_keys.forget(entries)
 
     def _may_be_gone(self, seen: SeenKeys) -> Iterator[Sequence[int]]:

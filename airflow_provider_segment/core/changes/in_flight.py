@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_provider_segment.core.changes.entries import AS_KNOWN, AS_NEW, GONE, Entry, StoredEntry
 from airflow_provider_segment.core.mapping.encoding import has_own_id
@@ -24,6 +24,23 @@ class InFlight(NamedTuple):
     kind: str
     entry: Entry
     in_doubt: Entry | None
+
+
+def packed(one: InFlight) -> tuple[str, tuple[Any, ...], tuple[Any, ...] | None]:
+    """Return what is remembered of a call as plain tuples.
+
+    :param one: of a call.
+    """
+    return one.kind, tuple(one.entry), one.in_doubt and tuple(one.in_doubt)
+
+
+def unpacked(plain: tuple[str, tuple[Any, ...], tuple[Any, ...] | None]) -> InFlight:
+    """Return what packed() has packed.
+
+    :param plain: of a call.
+    """
+    kind, entry, in_doubt = plain
+    return InFlight(kind, Entry(*entry), Entry(*in_doubt) if in_doubt is not None else None)
 
 
 @dataclass(slots=True)

@@ -15,11 +15,13 @@ class LaidOut:
 
     :param pages: of the rows, in the order of their numbers 1, 2, 3 ...
     :param skipped: rows of the query that were passed over.
+    :param gone: keys that were listed and are gone.
     :param is_full: whether all rows of the query are there, since what was settled is not known.
     """
 
     pages: Pages
     skipped: int
+    gone: int
     is_full: bool
 
 

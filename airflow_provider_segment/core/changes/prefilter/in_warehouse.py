@@ -15,6 +15,7 @@ class WarehouseFilter:
     """Passes over the rows that the run before had settled, by a statement of the warehouse.
 
     :param warehouse: where the query runs.
+    :ivar gone: how many keys are gone; None where all rows must be read to tell.
     """
 
     is_whole = True
@@ -22,6 +23,7 @@ class WarehouseFilter:
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
         self._is_full = True
+        self.gone: int | None = None
 
     def open(
         self, mapped: Sequence[str], key: Sequence[str], owner: str, run: int, mark: str | None, *, is_dry: bool
@@ -29,6 +31,7 @@ class WarehouseFilter:
         """Return the rows to look at, and how many others were passed over; see Warehouse.lay_out."""
         laid_out = self._warehouse.lay_out(mapped, key, owner, run, mark, is_dry=is_dry)
         self._is_full = laid_out.is_full
+        self.gone = None if laid_out.is_full else laid_out.gone
         return laid_out.pages, laid_out.skipped
 
     @property

@@ -180,6 +180,11 @@ class Prefilter:
         if len(self._contested) < MOST_WATCHED:
             self._contested.add(key)
 
+    @property
+    def gone(self) -> int | None:
+        """How many keys are gone, at most; None where that is not known before all rows are read."""
+        return self._filter.gone if isinstance(self._filter, WarehouseFilter) else None
+
     def missing(self) -> Iterator[Sequence[int]] | None:
         """Yield the numbers of all keys that may be gone, some at a time; None where that cannot be told."""
         return self._filter.missing()
@@ -225,6 +230,11 @@ class Prefilter:
             sample=self._sample.kept(always=True),
         )
         self._store.keep_record(record)
+
+    def keep(self) -> None:
+        """Leave the filter of the run before for the next run, since this one has sent nothing."""
+        if self._store.is_kept and self._record is not None and not self.reason:
+            self._store.keep_record(self._record._replace(run=self._run))
 
     def suspicion(self, rows: int, looked_at: int, calls: int, unchanged: int) -> str:
         """Return what it means that nearly all rows were looked at, and nearly all were unchanged; empty where not so.

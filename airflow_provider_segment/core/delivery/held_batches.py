@@ -1,0 +1,73 @@
+"""Batches that wait on disk until it is known that they may be sent."""
+
+from __future__ import annotations
+
+import marshal
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from airflow_provider_segment.core.delivery.batching import Batch
+from airflow_provider_segment.core.errors import HoldError
+
+# The messages of a sync are much alike: the fastest level takes three quarters away.
+_LEVEL = 1
+
+
+class HeldBatches:
+    """A compressed file without a name: nobody else can open it, and it is gone with the process, however that ends.
+
+    :param packed: turns what is remembered of a call that is on its way, with "changes", into plain tuples.
+    :param unpacked: turns these back.
+    :ivar bytes: that the file has.
+    :raises HoldError: if it cannot be made; so do the methods, where there is no room.
+    """
+
+    def __init__(self, packed: Callable[[Any], Any] = tuple, unpacked: Callable[[Any], Any] = tuple) -> None:
+        self._packed, self._unpacked = packed, unpacked
+        self.bytes = 0
+        with self._on_disk():
+            self._file = tempfile.TemporaryFile(prefix="segment-")  # noqa: SIM115  close() closes it
+
+    def add(self, batch: Batch) -> None:
+        """Hold a batch.
+
+        :param batch: that is full, or the last one.
+        """
+        flying = [self._packed(one) for one in batch.in_flight]
+        plain = (batch.events, batch.rows, batch.calls, batch.keys, flying, batch.size)
+        held = zlib.compress(marshal.dumps(plain), _LEVEL)
+        with self._on_disk():
+            self._file.write(len(held).to_bytes(8) + held)
+        self.bytes += 8 + len(held)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the batches, in the order in which they came."""
+        with self._on_disk():
+            self._file.flush()
+            self._file.seek(0)
+        while held := self._next():
+            events, rows, calls, keys, flying, size = marshal.loads(zlib.decompress(held))  # noqa: S302  our own file
+            yield Batch(events, rows, calls, keys, [self._unpacked(one) for one in flying], size)
+
+    def _next(self) -> bytes:
+        with self._on_disk():
+            return self._file.read(int.from_bytes(self._file.read(8)))
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise HoldError(
+                "With a cap the calls of a run are held in the folder for temporary files until the cap is known to "
+                f"hold: {error.strerror or type(error).__name__}, after {self.bytes:,} bytes. Make room there, or name "
+                "another folder in the environment variable TMPDIR"
+            ) from None
+
+    def close(self) -> None:
+        """Let the file go."""
+        with self._on_disk():
+            self._file.close()
