@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 import pytest
 import sqlalchemy as sa
-from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
-from runs import RunDag, new_dag
+from airflow.providers.common.compat.sdk import BaseHook
+from runs import RunDag, Shards, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
@@ -432,18 +432,6 @@ def partial(**changed: Any) -> Any:
 
 
 SHARDS = [{"parameters": [n], "sync_id": f"users-{n}"} for n in range(3)]
-
-
-class Shards(BaseOperator):
-    """An upstream task that tells the shards."""
-
-    def __init__(self, *, shards: list[Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.shards = shards
-
-    def execute(self, context: Any) -> list[Any]:
-        """Return them."""
-        return self.shards
 
 
 class TestMapped:

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 import runs
 from airflow.providers.common.compat.sdk import DAG, task
-from test_kills import COUNTS, SECONDS_TO_END, until
+from runs import COUNTS, SECONDS_TO_END
+from waiting import until
 
 from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.hooks import sigterm

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runs import HAS_STORE, NO_WAIT, RunDag, new_dag
+from runs import COUNTS, HAS_STORE, NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.calls import AllColumns, Constant, Group, Identify, Track
 from airflow_provider_segment.hooks import segment as hook_module
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 USERS = Identify(user_id="id", traits=["email"])
-COUNTS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
 REPORT = {
     *("rows", "skipped", "calls", *COUNTS, "added", "updated", "deleted"),
     *("batches", "requests", "retries", "bytes", "seconds", "planned"),
