@@ -1,7 +1,7 @@
 """The words of each database for the filter in the warehouse: a table, to which a database is added by one entry.
 
-Run in the tests: PostgreSQL, MariaDB, DuckDB and SQLite, and Snowflake's words on fakesnow. Those of BigQuery, Redshift
-and Databricks are only parsed (docs/changes.md).
+It is long for the entries. Run in the tests: PostgreSQL, MariaDB, DuckDB and SQLite, and Snowflake's words on fakesnow.
+Those of BigQuery, Redshift and Databricks are only parsed (docs/changes.md).
 """
 
 from __future__ import annotations
