@@ -312,7 +312,8 @@ sys.stdin.read()
 
 def take(url: str, schema: str | None, holder: str, seconds: int) -> State:
     """Take the lease of the sync `s`."""
-    return State(sa.create_engine(url), "s", "key", Holder(run_id=holder), schema=schema, lease_seconds=seconds)
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    return State(engine, "s", "key", Holder(run_id=holder), schema=schema, lease_seconds=seconds)
 
 
 def first_again(url: str, schema: str | None) -> State:
