@@ -68,25 +68,21 @@ def syncs_again() -> None:
                 raise
 
 
-def from_a_source_that_hangs() -> None:
-    def rows() -> Iterator[dict[str, str]]:
-        for number, user in enumerate(users()):
-            if number == 5_000:
-                threading.Event().wait(60)
-            yield user
+def users_that_hang(at: int) -> Iterator[dict[str, str]]:
+    """Yield users, of whom one is waited for."""
+    for number, user in enumerate(users()):
+        if number == at:
+            threading.Event().wait(60)
+        yield user
 
-    SegmentHook().sync(rows(), Identify(user_id="id"))
+
+def from_a_source_that_hangs() -> None:
+    SegmentHook().sync(users_that_hang(at=5_000), Identify(user_id="id"))
 
 
 def reads_for_long_before_the_first() -> None:
-    def rows() -> Iterator[dict[str, str]]:
-        for number, user in enumerate(users()):
-            if number == 100:
-                threading.Event().wait(60)
-            yield user
-
     SegmentHook().track("Started", "airflow")
-    SegmentHook().sync(rows(), Identify(user_id="id"))
+    SegmentHook().sync(users_that_hang(at=100), Identify(user_id="id"))
 
 
 TASKS: dict[str, Callable[[], None]] = {
