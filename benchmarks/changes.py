@@ -70,9 +70,9 @@ def customers(home: Path, name: str, warehouse: str, rows: int, state: dict[str,
         report = done["report"]
         kinds = {kind: report[kind] for kind in ("added", "updated", "deleted") if report[kind]}
         kept &= (good := kinds == wanted and report["accepted"] == sum(wanted.values()))
-        told = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()) or "nothing"
+        found = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()) or "nothing"
         print(
-            f"  {step:<34}{report['accepted']:>8,} calls{done['seconds']:>7.2f} s  {told}{'' if good else ': BROKEN'}",
+            f"  {step:<34}{report['accepted']:>8,} calls{done['seconds']:>7.2f} s  {found}{'' if good else ': BROKEN'}",
             flush=True,
         )
     return kept

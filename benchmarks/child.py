@@ -57,7 +57,7 @@ def execute(
     with operator(home, url, warehouse, extra) as worker:
         worker.run(**settings | {"sql": nothing, "sync_id": "warm-up"})
         run = worker.run(**settings)
-    return {"report": run.told["report"], "seconds": run.seconds, "peak": run.peak}
+    return {"report": run.result["report"], "seconds": run.seconds, "peak": run.peak}
 
 
 def run(**settings: Any) -> dict[str, Any]:

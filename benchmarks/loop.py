@@ -94,23 +94,23 @@ def connect(warehouse: dict[str, Any]) -> tuple[Any, Any]:
     return connection, connection.cursor("rows")
 
 
-def bodies(cursor: Any, messages: Callable[[Row], list[Message]], told: dict[str, int]) -> Iterator[bytes]:
+def bodies(cursor: Any, messages: Callable[[Row], list[Message]], counts: dict[str, int]) -> Iterator[bytes]:
     """Yield the bodies of all rows, and count."""
     events: list[bytes] = []
     size = 0
     while page := cursor.fetchmany(PAGE):
-        told["rows"] += len(page)
+        counts["rows"] += len(page)
         for row in page:
             for message in messages(row):
                 encoded = orjson.dumps(message, default=float)  # PostgreSQL's numeric is Decimal
                 event = b'%b,"messageId":"%b"}' % (encoded[:-1], md5(encoded).hexdigest().encode())  # noqa: S324
                 if size + len(event) + 1 > MAX_BODY or len(events) == MAX_EVENTS:
-                    told["sent"] += len(events)
+                    counts["sent"] += len(events)
                     yield b'{"batch":[%b]}' % b",".join(events)
                     events, size = [], 0
                 events.append(event)
                 size += len(event) + 1
-    told["sent"] += len(events)
+    counts["sent"] += len(events)
     yield b'{"batch":[%b]}' % b",".join(events)
 
 
@@ -125,12 +125,12 @@ def run(warehouse: dict[str, Any], url: str, sql: str, messages: str, threads: i
             own.session.headers["Content-Type"] = "application/json"
         own.session.post(f"{url}/v1/batch", data=body, timeout=30).raise_for_status()
 
-    told = {"rows": 0, "sent": 0}
+    counts = {"rows": 0, "sent": 0}
     connection, cursor = connect(warehouse)
     with closing(connection), ThreadPoolExecutor(threads) as pool:
         cursor.execute(sql)
         under_way: set[Future[None]] = set()
-        for body in bodies(cursor, MESSAGES[messages], told):
+        for body in bodies(cursor, MESSAGES[messages], counts):
             if len(under_way) == threads:
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -138,7 +138,7 @@ def run(warehouse: dict[str, Any], url: str, sql: str, messages: str, threads: i
             under_way.add(pool.submit(post, body))
         for future in under_way:
             future.result()
-    return told
+    return counts
 
 
 if __name__ == "__main__":

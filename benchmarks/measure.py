@@ -52,13 +52,13 @@ class Turn:
     @property
     def rows(self) -> int:
         """The rows that it read."""
-        rows: int = self.run.told["rows"]
+        rows: int = self.run.result["rows"]
         return rows
 
     @property
     def lost(self) -> int:
         """What it took for sent and never arrived."""
-        lost: int = self.run.told["sent"] - self.arrived
+        lost: int = self.run.result["sent"] - self.arrived
         return lost
 
     @property
@@ -185,9 +185,9 @@ def one_run(asked: Memory, warehouse: str, home: Path, rows: int) -> Run:
         worker.run(**settings, sql=USERS.format(rows=WARM_UP))
         # The warm-up's rows are known to "changes" by now; all others are new.
         run = worker.run(**settings, sql=USERS.format(rows=rows))
-        assert run.told["rows"] == rows, run
+        assert run.result["rows"] == rows, run
         if not asked.changes:
             return run
         again = worker.run(**settings, sql=USERS.format(rows=rows))
-        assert again.told["sent"] == 0, again
-        return Run(run.told, run.seconds, run.cpu, again.peak)
+        assert again.result["sent"] == 0, again
+        return Run(run.result, run.seconds, run.cpu, again.peak)

@@ -70,16 +70,16 @@ def startup(probe: Probe, home: Path, rounds: int) -> list[Startup]:
     heavy: dict[str, set[str]] = {side: set() for side in probe.sources}
     for number in range(rounds + 1):
         for side, source in probe.sources.items():
-            told = measured(home, source)
-            heavy[side].update(told.pop("heavy"))
+            sample = measured(home, source)
+            heavy[side].update(sample.pop("heavy"))
             if number:  # round 0 writes the bytecode
-                found[side].append(told)
+                found[side].append(sample)
     return [
         Startup(
             scenario=probe.name,
             side=side,
-            ms=spread([told["ms"] for told in each]),
-            memory=median(told["memory"] for told in each),
+            ms=spread([sample["ms"] for sample in each]),
+            memory=median(sample["memory"] for sample in each),
             heavy=sorted(heavy[side]),
             at_most=probe.at_most if side == "ours" else None,
         )
@@ -91,8 +91,8 @@ def measured(home: Path, source: str) -> dict[str, Any]:
     """Run a source in a new process and return what it took."""
     command = [sys.executable, __file__, source]
     done = subprocess.run(command, env=airflow_environment(home), cwd=home, capture_output=True, check=True)  # noqa: S603
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    sample: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return sample
 
 
 def resident() -> int:

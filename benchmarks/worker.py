@@ -21,13 +21,13 @@ from typing import Any, Self
 class Run:
     """What one run took.
 
-    :param told: what the side itself tells: ``rows`` that it read, ``sent`` messages, and more.
+    :param result: what the side itself returned: ``rows`` that it read, ``sent`` messages, and more.
     :param seconds: of the wall clock.
     :param cpu: seconds of all its threads, in user and system mode.
     :param peak: the largest memory of the process until now, in bytes.
     """
 
-    told: dict[str, Any]
+    result: dict[str, Any]
     seconds: float
     cpu: float
     peak: int
@@ -36,7 +36,7 @@ class Run:
 def serve(run: Callable[..., dict[str, Any]]) -> None:
     """Run the side for each line of stdin, and answer what it took.
 
-    :param run: called with the line's settings; returns what to tell.
+    :param run: called with the line's settings; returns the result.
     """
     # Whatever the side prints is its log; only our answers go to the real stdout.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -44,11 +44,11 @@ def serve(run: Callable[..., dict[str, Any]]) -> None:
     for line in sys.stdin:
         settings = json.loads(line)
         cpu, began = time.process_time(), time.perf_counter()
-        told = run(**settings)
+        result = run(**settings)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         # Linux counts in KiB.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        answers.write(json.dumps({"told": told, "seconds": seconds, "cpu": cpu, "peak": peak}) + "\n")
+        answers.write(json.dumps({"result": result, "seconds": seconds, "cpu": cpu, "peak": peak}) + "\n")
 
 
 class Worker:

@@ -1,4 +1,7 @@
-"""What a connection of type ``segment`` says: checked, with defaults, and with the key kept out of sight."""
+"""What a connection of type ``segment`` says: checked, with defaults, and with the key kept out of sight.
+
+It is long for the checks: each field has one of its own, whose error says what was found and what was expected.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Where the errors of each driver carry their text, SQLSTATE and number, and which of them speak of the query alone.
 
 A text is shown only where it can quote nothing but the query: what is in no table stays hidden. Each table names where
-its numbers are from; the shapes of the errors are those of the drivers' own source. It is one
-table, an entry a driver, and so it is long.
+its numbers are from; the shapes of the errors are those of the drivers' own source. It is long for its tables, with an
+entry a driver.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The words of each database for the filter in the warehouse: a table, to which a database is added by one entry.
 
-Run in the tests: PostgreSQL, MariaDB, DuckDB and SQLite, and Snowflake's words on fakesnow. Those of BigQuery, Redshift
-and Databricks are only parsed (docs/changes.md).
+It is long for the entries. Run in the tests: PostgreSQL, MariaDB, DuckDB and SQLite, and Snowflake's words on fakesnow.
+Those of BigQuery, Redshift and Databricks are only parsed (docs/changes.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_segment.core.errors import SettingError
@@ -273,15 +273,12 @@ def _chained(columns: Sequence[tuple[str, str]]) -> list[str]:
     return [found]
 
 
-REDSHIFT = WarehouseDialect(
-    "Redshift",
+REDSHIFT = replace(
+    POSTGRES,
+    name="Redshift",
     contents=_chained,
     key=_as_is,
-    grant=lambda schema, user: f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}",
-    make_schema=lambda schema, user: f"CREATE SCHEMA {schema} AUTHORIZATION {user}",
-    denied=frozenset({"42501"}),
     session=("SET timezone TO 'UTC'",),
-    types=_postgres_types,
     # It has no IS DISTINCT FROM.
     differs=lambda a, b: f"({a} <> {b} OR ({a} IS NULL) <> ({b} IS NULL))",
 )

@@ -1,4 +1,7 @@
-"""The user's warehouse as the engine of the filter: its connection, its two tables, and what a run does with them."""
+"""The user's warehouse as the engine of the filter: its connection, its two tables, and what a run does with them.
+
+It is long because all that a run does there shares one connection, with its rights, its parameters and its errors.
+"""
 
 from __future__ import annotations
 

@@ -79,13 +79,12 @@ def send(
     path: Path, name: str, it: Sync, segment: SegmentServer, calls: Sequence[Call] = CALLS, max_deleted: float = 1
 ) -> Report:
     """Run a sync."""
-    engine = sa.create_engine(sa.engine.URL.create("sqlite", database=str(path)))
+    engine = sa.create_engine(sa.engine.URL.create("sqlite", database=str(path)), poolclass=sa.pool.NullPool)
     report = Report()
     options = Options(it.key, sync_mode="changes", state_path=str(path), timezone="UTC", max_deleted=max_deleted)
     with closing(State(engine, name, "a source", RUN)) as state, delivery_to(segment) as delivery:
         job = SyncJob(calls, Namespace("unused"), options, state=state)
         sync(Pages(it.columns, [it.rows], "tests"), job, delivery, report)
-    engine.dispose()
     return report
 
 

@@ -6,8 +6,6 @@ import itertools
 import multiprocessing
 import random
 import signal
-import threading
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sending import LIBRARY
+from waiting import until
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.changes.holder import Holder
@@ -64,14 +63,6 @@ def heard(segment: SegmentServer) -> dict[str, list[str]]:
     for message in segment.messages:
         said.setdefault(message["userId"], []).append(message["traits"]["x"] if "traits" in message else "gone")
     return said
-
-
-def until(condition: Any) -> None:
-    """Look again and again whether something is so."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become so in time"
-        threading.Event().wait(0.001)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from hostile import GOOD, OK, Hostile, Step, answer, chunked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sending import KEY, LIBRARY, QUICK, adds_up, batch_of, event, run, transport_to
+from waiting import until
 
 from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.core.delivery.answers import Response
@@ -44,12 +46,22 @@ COLUMNS = ["id", "x"]
 TIMEOUT = 0.5  # seconds of the client; what hangs costs so much
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    """Look again and again whether something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become so in time"
-        threading.Event().wait(0.002)
+@contextmanager
+def once(condition: Callable[[], object], action: Callable[[], object]) -> Iterator[list[float]]:
+    """Do something from another thread as soon as something is so, while the body runs; lend when it was done."""
+    done: list[float] = []
+
+    def act() -> None:
+        until(condition)
+        done.append(time.monotonic())
+        action()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield done
+    finally:
+        thread.join(30)
 
 
 def senders() -> list[str]:
@@ -458,20 +470,13 @@ def test_stopping_from_another_thread_ends_every_wait(
     segment.respond_with(lambda _: fault)
     delivery = Delivery(transport_to(segment), RetryPolicy(deadline=600.0), Pace(pace), 8)
     delivery.max_events = 10
-    report, stopped = Report(), [0.0]
-
-    def stop() -> None:
-        until(lambda: len(segment.messages) == 10 and len(segment.requests) >= requests)
-        stopped[0] = time.monotonic()
-        delivery.stop()
-
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    with pytest.raises(NotSentError, match="the run was stopped") as caught:
+    report = Report()
+    with (
+        once(lambda: len(segment.messages) == 10 and len(segment.requests) >= requests, delivery.stop) as stopped,
+        pytest.raises(NotSentError, match="the run was stopped") as caught,
+    ):
         run(segment, COLUMNS, pages_of(500), ANY, delivery=delivery, report=report)
-    took = time.monotonic() - stopped[0]
-    stopper.join(30)
-    assert took < 2
+    assert time.monotonic() - stopped[0] < 2
     assert caught.value.report is report
     assert adds_up(report)
     assert report.accepted == len(segment.messages) >= 10
@@ -485,22 +490,12 @@ def test_stopping_does_not_wait_for_a_server_that_hangs(segment: SegmentServer) 
     segment.respond_with(lambda _: "hang")
     delivery = Delivery(transport_to(segment, timeout=20.0), QUICK, Pace(), 4)
     delivery.max_events = 10
-    report, began = Report(), [0.0]
-
-    def stop() -> None:
-        until(lambda: len(segment.requests) == 6)
-        began[0] = time.monotonic()
-        delivery.stop()
-
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    with pytest.raises(NotSentError) as caught:
+    report = Report()
+    with once(lambda: len(segment.requests) == 6, delivery.stop) as stopped, pytest.raises(NotSentError) as caught:
         run(segment, COLUMNS, pages_of(500), ANY, delivery=delivery, report=report)
-    took = time.monotonic() - began[0]
-    stopper.join(30)
+    assert time.monotonic() - stopped[0] < 5
     assert caught.value.report is report
     assert (report.accepted, len(segment.messages), adds_up(report)) == (20, 20, True)
-    assert took < 5
     segment.stop()
     until(lambda: not senders())
 
@@ -532,20 +527,14 @@ def test_interrupt_does_not_wait_for_a_server_that_hangs(segment: SegmentServer)
     segment.respond_with(lambda _: "hang")
     delivery = Delivery(transport_to(segment, timeout=60.0), QUICK, Pace(), 4)
     delivery.max_events = 10
-    report, began = Report(), [0.0]
+    report = Report()
 
     def interrupt() -> None:
-        until(lambda: len(segment.requests) == 6)
-        began[0] = time.monotonic()
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
-    with pytest.raises(KeyboardInterrupt):
+    with once(lambda: len(segment.requests) == 6, interrupt) as interrupted, pytest.raises(KeyboardInterrupt):
         run(segment, COLUMNS, pages_of(500), ANY, delivery=delivery, report=report)
-    took = time.monotonic() - began[0]
-    interrupter.join(30)
-    assert 2 < took < 5
+    assert 2 < time.monotonic() - interrupted[0] < 5
     assert (report.accepted, len(segment.messages)) == (20, 20)
     assert report.not_sent == report.calls - 20 >= 40
     assert adds_up(report)

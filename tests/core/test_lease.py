@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from waiting import until
 
 from airflow_provider_segment.core.changes.entries import Entry
 from airflow_provider_segment.core.changes.holder import Holder
@@ -47,14 +48,6 @@ def runs(tmp_path: Path) -> list[Any]:
     columns = "run, run_id, map_index, try_number, state, ended IS NOT NULL"
     with closing(sqlite3.connect(tmp_path / "state.db")) as database:
         return database.execute(f"SELECT {columns} FROM segment_run ORDER BY run").fetchall()  # noqa: S608  of the test
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Look again and again whether something is so."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become so in time"
-        threading.Event().wait(0.01)
 
 
 def test_a_lease_is_taken_as_soon_as_it_is_free(states: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:

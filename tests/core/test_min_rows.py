@@ -124,7 +124,7 @@ def start(
 def changes(segment: SegmentServer, folder: Path, rows: int) -> None:
     """Send only what changed, with all deletions allowed and eight rows expected."""
     options = Options(sync_mode="changes", key="id", state_path="unused", max_deleted=1, min_rows=8)
-    engine = sa.create_engine(f"sqlite:///{folder / 'state.db'}")
+    engine = sa.create_engine(f"sqlite:///{folder / 'state.db'}", poolclass=sa.pool.NullPool)
     with closing(State(engine, "sync", "key", Holder(run_id="run"))) as state, delivery_to(segment) as way:
         sync(
             Pages(["id"], pages(rows), "tests"),

@@ -6,9 +6,10 @@ import json
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from airflow_provider_segment.testing import SegmentServer
 
 RANDOM = random.Random(20_261_126)  # noqa: S311  the same rows in each run of the tests
 USERS = Identify(user_id="id", traits=["name"])
+MemoryOf: TypeAlias = Callable[[int], DatabaseMemory]
 
 
 class ListMemory:
@@ -41,8 +43,17 @@ class ListMemory:
         self.parts.append(numbers)
 
 
-def engine_of(path: Path) -> sa.engine.Engine:
-    return sa.create_engine(f"sqlite:///{path}")
+@pytest.fixture
+def memory_of(tmp_path: Path) -> Iterator[MemoryOf]:
+    """Opens a run's memory in the file `s.db`; what the test leaves open, as a killed try does, is closed after it."""
+    with ExitStack() as stack:
+
+        def opened(run: int) -> DatabaseMemory:
+            memory = DatabaseMemory(sa.create_engine(f"sqlite:///{tmp_path / 's.db'}"), run)
+            stack.callback(memory.close)
+            return memory
+
+        yield opened
 
 
 NAMES = {
@@ -110,37 +121,37 @@ def test_rows_that_make_several_calls(segment: SegmentServer) -> None:
 class TestDatabase:
     """The memory in a database."""
 
-    def test_life(self, tmp_path: Path) -> None:
+    def test_life(self, memory_of: MemoryOf) -> None:
         """What was added is there for the next try, of this run only, until the run has succeeded."""
-        first = DatabaseMemory(engine_of(tmp_path / "s.db"), 1)
+        first = memory_of(1)
         assert (first.accepted, [*first.earlier()]) == (None, [])
         parts = [bytes([n]) * 8 for n in range(resume_database._AT_ONCE * 2 + 1)]
         for part in parts:
             first.add(part)
-        DatabaseMemory(engine_of(tmp_path / "s.db"), 2).add(b"another!")  # killed: nobody closes it
-        second = DatabaseMemory(engine_of(tmp_path / "s.db"), 1)
+        memory_of(2).add(b"another!")  # killed: nobody closes it
+        second = memory_of(1)
         assert b"".join(second.earlier()) == b"".join(parts)
         second.succeeded(7)
         second.close()
-        third = DatabaseMemory(engine_of(tmp_path / "s.db"), 1)
+        third = memory_of(1)
         assert (third.accepted, [*third.earlier()]) == (7, [])
-        assert [*DatabaseMemory(engine_of(tmp_path / "s.db"), 2).earlier()] == [b"another!"]
+        assert [*memory_of(2).earlier()] == [b"another!"]
 
-    def test_old_runs_are_forgotten(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_old_runs_are_forgotten(self, tmp_path: Path, memory_of: MemoryOf, monkeypatch: pytest.MonkeyPatch) -> None:
         """What a run that never succeeded has left is removed by a run of a month later, and not before."""
         path = tmp_path / "s.db"
-        DatabaseMemory(engine_of(path), 1).add(bytes(8))
+        memory_of(1).add(bytes(8))
         now = time.time()
         for days, left in ((resume_database.KEPT_DAYS - 1, 1), (resume_database.KEPT_DAYS + 2, 0)):
             monkeypatch.setattr(time, "time", lambda days=days: now + 86_400 * days)
-            DatabaseMemory(engine_of(path), 2).close()
+            memory_of(2).close()
             with closing(sqlite3.connect(path)) as database:
                 assert database.execute("SELECT count(*) FROM segment_acknowledged").fetchone()[0] == left
 
-    def test_lost_on_the_way(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_lost_on_the_way(self, tmp_path: Path, memory_of: MemoryOf, caplog: pytest.LogCaptureFixture) -> None:
         """What could not be written is logged without its text, and written with the next batch."""
         path = tmp_path / "s.db"
-        memory = DatabaseMemory(engine_of(path), 1)
+        memory = memory_of(1)
         with closing(sqlite3.connect(path)) as database:
             database.execute("ALTER TABLE segment_acknowledged RENAME TO away")
             memory.add(b"12345678")
@@ -149,16 +160,16 @@ class TestDatabase:
         memory.add(b"87654321")
         assert b"".join(memory.earlier()) == b"1234567887654321"
 
-    def test_broken_from_the_start(self, tmp_path: Path) -> None:
+    def test_broken_from_the_start(self, tmp_path: Path, memory_of: MemoryOf) -> None:
         """A database that cannot be opened fails the run before anything is sent, and names the error only."""
         (tmp_path / "s.db").write_bytes(b"this is no database" * 100)
         with pytest.raises(StateError, match=r"^The state's database failed at opening it: sqlite3\.DatabaseError$"):
-            DatabaseMemory(engine_of(tmp_path / "s.db"), 1)
+            memory_of(1)
 
-    def test_no_personal_data(self, segment: SegmentServer, tmp_path: Path) -> None:
+    def test_no_personal_data(self, segment: SegmentServer, tmp_path: Path, memory_of: MemoryOf) -> None:
         """Eight bytes of a hash are kept of each message, and nothing of a row."""
         path = tmp_path / "s.db"
-        memory = DatabaseMemory(engine_of(path), 1)
+        memory = memory_of(1)
         run(segment, ["id", "name"], [[("u1", "Ada Lovelace")]], [USERS], resume=Resume(memory))
         memory.close()
         with closing(sqlite3.connect(path)) as database:

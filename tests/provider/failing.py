@@ -1,4 +1,4 @@
-"""Queries that fail, and what is said of them."""
+"""Queries that fail, what is said of them, and the texts of an error with all that led to it."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def failure_of(sql: str, conn_id: str, parameters: Any = None, **changed: Any) -
         operator(sql, conn_id, parameters=parameters, **changed).execute({})
     assert isinstance(caught.value, (SourceError, SegmentFailException))
     return str(caught.value).removeprefix("The source database failed at "), isinstance(caught.value, SourceError)
+
+
+def chain(error: BaseException | None) -> list[str]:
+    """Return the texts of an error and of all that led to it."""
+    texts = []
+    while error is not None:
+        texts += [str(error), repr(error)]
+        error = error.__cause__ or error.__context__
+    return texts

@@ -17,11 +17,15 @@ from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout, BaseOperator
 
 NO_WAIT = dt.timedelta(0)
 # Airflow 3.3 and later keep what a task's tries remember.
 HAS_STORE = importlib.util.find_spec("airflow.models.task_state_store") is not None
+# What can become of a call: a report counts each call under one of these.
+COUNTS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
+# Airflow kills a task so many seconds after its SIGTERM.
+SECONDS_TO_END = 5.0
 _numbers = itertools.count(1)
 
 
@@ -29,6 +33,21 @@ def new_dag(**options: Any) -> DAG:
     """Return a DAG with a name of its own."""
     start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     return DAG(f"dag_{next(_numbers)}", start_date=start, **({"schedule": None} | options))
+
+
+class Shards(BaseOperator):
+    """An upstream task over whose result another is mapped.
+
+    :param shards: the result: the arguments of each mapped task.
+    """
+
+    def __init__(self, *, shards: list[Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shards = shards
+
+    def execute(self, context: Any) -> list[Any]:
+        """Return them."""
+        return self.shards
 
 
 class Run:

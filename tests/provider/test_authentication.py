@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, redact
 from core.answering import Answer, Asked, answering
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from failing import chain
 from runs import NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.core.errors import SettingError
@@ -430,12 +431,3 @@ def found(secrets: list[str], *texts: str) -> list[str]:
     """Return the secrets that stand in one of the texts, as they are or as Basic credentials."""
     coded = [base64.b64encode(f"{secret}:".encode()).decode() for secret in secrets]
     return [secret for secret in (*secrets, *coded) if any(secret in text for text in texts)]
-
-
-def chain(error: BaseException | None) -> list[str]:
-    """Return the texts of an error and of all that led to it."""
-    texts = []
-    while error is not None:
-        texts += [str(error), repr(error)]
-        error = error.__cause__ or error.__context__
-    return texts

@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 import pytest
 import sqlalchemy as sa
-from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
-from runs import RunDag, new_dag
+from airflow.providers.common.compat.sdk import BaseHook
+from runs import RunDag, Shards, new_dag
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
@@ -312,7 +312,8 @@ sys.stdin.read()
 
 def take(url: str, schema: str | None, holder: str, seconds: int) -> State:
     """Take the lease of the sync `s`."""
-    return State(sa.create_engine(url), "s", "key", Holder(run_id=holder), schema=schema, lease_seconds=seconds)
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    return State(engine, "s", "key", Holder(run_id=holder), schema=schema, lease_seconds=seconds)
 
 
 def first_again(url: str, schema: str | None) -> State:
@@ -433,18 +434,6 @@ def partial(**changed: Any) -> Any:
 
 
 SHARDS = [{"parameters": [n], "sync_id": f"users-{n}"} for n in range(3)]
-
-
-class Shards(BaseOperator):
-    """An upstream task that tells the shards."""
-
-    def __init__(self, *, shards: list[Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.shards = shards
-
-    def execute(self, context: Any) -> list[Any]:
-        """Return them."""
-        return self.shards
 
 
 class TestMapped:

@@ -10,12 +10,13 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from runs import Run, RunDag, new_dag
+from runs import COUNTS, SECONDS_TO_END, Run, RunDag, new_dag
+from waiting import until
 from warehouses import SqliteWarehouse
 
 from airflow_provider_segment.calls import Identify
@@ -23,20 +24,9 @@ from airflow_provider_segment.core.errors import NotSentError
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
-COUNTS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
 ROWS = 6_000
 KILLS = 20
 RANDOM = random.Random(20_261_122)  # noqa: S311  the moments of the kills, the same in each run of the tests
-# Airflow 3 and Kubernetes' users give a task some seconds after its SIGTERM; Airflow itself gives five.
-SECONDS_TO_END = 5.0
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Look again and again whether something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become so in time"
-        threading.Event().wait(0.001)
 
 
 # Kills (-9)
@@ -145,24 +135,31 @@ def test_retry_after_a_kill_leaves_the_events_of_a_quiet_run(
 # SIGTERM and execution_timeout
 
 
+FAULTS = {"hangs": "hang", "asks to wait": (429, {"Retry-After": "300"}), "fails": 500}
+
+
+@pytest.fixture(params=FAULTS.values(), ids=FAULTS)
+def fault(
+    request: pytest.FixtureRequest, segment: SegmentServer, warehouse: SqliteWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """What Segment does from the third batch of users on."""
+    warehouse.run("CREATE TABLE users (id TEXT, email TEXT)")
+    warehouse.insert("users", [(f"u{n}", f"user{n}@example.com") for n in range(5_000)])
+    # Batches are small and the requests' time-out is long: what ends the run is not it.
+    extra = {"events_per_second": 5_000, "timeout": 25}
+    connection = json.dumps(json.loads(segment.connection) | {"extra": extra})
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", connection)
+    segment.respond_with([None, None])
+    segment.respond_with(lambda _: request.param)
+    return request.param
+
+
 @pytest.fixture
 def _signals() -> Iterator[None]:
     """Airflow's handler of SIGTERM does not outlive the test."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-def fill(warehouse: SqliteWarehouse) -> None:
-    warehouse.run("CREATE TABLE users (id TEXT, email TEXT)")
-    warehouse.insert("users", [(f"u{n}", f"user{n}@example.com") for n in range(5_000)])
-
-
-def limited(segment: SegmentServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let batches be small and the requests' time-out long: what ends the run is not it."""
-    extra = {"events_per_second": 5_000, "timeout": 25}
-    connection = json.dumps(json.loads(segment.connection) | {"extra": extra})
-    monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", connection)
 
 
 def operator(**settings: Any) -> SqlToSegmentOperator:
@@ -211,23 +208,9 @@ def checked_report(run: Run, segment: SegmentServer) -> dict[str, Any]:
     return report
 
 
-FAULTS = {"hangs": "hang", "asks to wait": (429, {"Retry-After": "300"}), "fails": 500}
-
-
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.usefixtures("_signals")
-def test_sigterm(
-    segment: SegmentServer,
-    warehouse: SqliteWarehouse,
-    run_dag: RunDag,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Any,
-) -> None:
+def test_sigterm(segment: SegmentServer, run_dag: RunDag, fault: Any) -> None:
     """A task that gets SIGTERM ends within five seconds, says that calls were not sent, and has pushed its report."""
-    fill(warehouse)
-    limited(segment, monkeypatch)
-    segment.respond_with([None, None])
-    segment.respond_with(lambda _: fault)
     failed, began = Failed(), [0.0]
     with new_dag() as dag:
         operator(on_failure_callback=failed)
@@ -253,19 +236,9 @@ def test_sigterm(
     assert took < SECONDS_TO_END
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_execution_timeout(
-    segment: SegmentServer,
-    warehouse: SqliteWarehouse,
-    run_dag: RunDag,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Any,
-) -> None:
+@pytest.mark.usefixtures("fault")
+def test_execution_timeout(segment: SegmentServer, run_dag: RunDag) -> None:
     """A task whose time is up fails within seconds, whatever the server does, and has pushed its report."""
-    fill(warehouse)
-    limited(segment, monkeypatch)
-    segment.respond_with([None, None])
-    segment.respond_with(lambda _: fault)
     failed = Failed()
     with new_dag() as dag:
         operator(execution_timeout=dt.timedelta(seconds=2), on_failure_callback=failed)

@@ -1,16 +1,20 @@
-"""The operators of one call: templated, checked early, and the same in a retry."""
+"""The six operators of one call: templated, checked early, and the same in a retry."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from runs import NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.operators.segment import (
+    SegmentAliasOperator,
     SegmentGroupOperator,
     SegmentIdentifyOperator,
+    SegmentPageOperator,
+    SegmentScreenOperator,
     SegmentTrackOperator,
 )
 from airflow_provider_segment.testing import SegmentServer
@@ -37,21 +41,59 @@ TEMPLATED: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
         {"group_id": "g{{ params.user }}", "user_id": "{{ params.user }}", "traits": {"a": {"b": "{{ params.user }}"}}},
         {"groupId": "gu7", "userId": "u7", "traits": {"a": {"b": "u7"}}},
     ),
+    "page": (
+        SegmentPageOperator,
+        {
+            "name": "{{ params.word }} Page",
+            "category": "{{ params.word }}s",
+            "user_id": "{{ params.user }}",
+            "properties": {"url": "https://x.test/{{ params.user }}", "n": 1, "x": None},
+        },
+        {
+            "name": "Price Page",
+            "category": "Prices",
+            "userId": "u7",
+            "properties": {
+                "name": "Price Page",
+                "category": "Prices",
+                "url": "https://x.test/u7",
+                "n": 1,
+                "x": None,
+            },
+        },
+    ),
+    "screen": (
+        SegmentScreenOperator,
+        {"name": "{{ params.word }}", "anonymous_id": "{{ params.user }}", "properties": {"a": ["{{ params.user }}"]}},
+        {"name": "Price", "anonymousId": "u7", "properties": {"name": "Price", "a": ["u7"]}},
+    ),
+    "alias": (
+        SegmentAliasOperator,
+        {"user_id": "{{ params.user }}", "previous_id": "old-{{ params.user }}"},
+        {"userId": "u7", "previousId": "old-u7"},
+    ),
 }
-WITHOUT_USER: dict[str, tuple[Any, dict[str, Any]]] = {
-    "identify": (SegmentIdentifyOperator, {"traits": {"plan": "pro"}}),
-    "track": (SegmentTrackOperator, {"event": "Paid"}),
-    "group": (SegmentGroupOperator, {"group_id": "g1"}),
+USER = "user_id=... or anonymous_id=..."
+INCOMPLETE: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "identify without a user": (SegmentIdentifyOperator, {"traits": {"plan": "pro"}}, USER),
+    "track without a user": (SegmentTrackOperator, {"event": "Paid"}, USER),
+    "group without a user": (SegmentGroupOperator, {"group_id": "g1"}, USER),
+    "page without a user": (SegmentPageOperator, {"name": "Home"}, USER),
+    "screen without a user": (SegmentScreenOperator, {"name": "Main"}, USER),
+    "alias without its old id": (SegmentAliasOperator, {"user_id": "u1"}, "previous_id"),
+    "alias without its new id": (SegmentAliasOperator, {"previous_id": "u0"}, "user_id"),
+    "alias without anything": (SegmentAliasOperator, {}, "user_id and previous_id"),
 }
 
 
 @pytest.mark.parametrize("kind", TEMPLATED)
 def test_templated_fields(segment: SegmentServer, run_dag: RunDag, kind: str) -> None:
-    """Jinja in every field is rendered, at any depth, and what is no text keeps its type."""
+    """Jinja in every field is rendered, at any depth, what is no text keeps its type, and the report is returned."""
     operator, fields, expected = TEMPLATED[kind]
-    with new_dag(params={"user": "u7"}) as dag:
+    with new_dag(params={"user": "u7", "word": "Price"}) as dag:
         operator(task_id="call", **fields, **COMMON)
-    assert run_dag(dag).state == "success"
+    run = run_dag(dag)
+    assert run.state == "success"
     (message,) = segment.messages
     assert message["type"] == kind
     assert {name: message[name] for name in expected} == expected
@@ -59,6 +101,8 @@ def test_templated_fields(segment: SegmentServer, run_dag: RunDag, kind: str) ->
     assert message["timestamp"] == "2026-01-31T09:30:00Z"
     assert message["integrations"] == {"Mixpanel": True}
     assert message["messageId"] == "call-id"
+    report = run.xcom("call")
+    assert (report["rows"], report["calls"], report["accepted"]) == (1, 1, 1)
     assert segment.dropped == []
 
 
@@ -72,20 +116,34 @@ def test_templated_connection(segment: SegmentServer, run_dag: RunDag, monkeypat
     assert segment.write_keys == {"AnotherSourcesKey000000000000000"}
 
 
-@pytest.mark.parametrize("kind", WITHOUT_USER)
-def test_no_user(kind: str) -> None:
-    """A call that names no user fails when the DAG is parsed."""
-    operator, fields = WITHOUT_USER[kind]
-    with pytest.raises(ValueError, match=f"^{operator.__name__} needs user_id=... or anonymous_id=..."):
+@pytest.mark.parametrize(("operator", "fields", "needed"), INCOMPLETE.values(), ids=INCOMPLETE)
+def test_incomplete(operator: Any, fields: dict[str, Any], needed: str) -> None:
+    """A call that Segment would drop for want of an id fails when the DAG is parsed."""
+    with pytest.raises(ValueError, match=f"^{operator.__name__} needs {re.escape(needed)}"):
         operator(task_id="call", **fields)
 
 
-def test_user_that_renders_to_nothing(segment: SegmentServer, run_dag: RunDag) -> None:
+@pytest.mark.parametrize("kind", TEMPLATED)
+def test_user_that_renders_to_nothing(segment: SegmentServer, run_dag: RunDag, kind: str) -> None:
     """A user that Jinja renders to nothing fails the task at once, and nothing is sent."""
-    with new_dag(params={"user": ""}) as dag:
-        SegmentIdentifyOperator(task_id="call", user_id="{{ params.user }}", retries=2, retry_delay=NO_WAIT)
-    assert run_dag(dag).task("call") == ("failed", 1)
+    operator, fields, _ = TEMPLATED[kind]
+    with new_dag(params={"user": "", "word": ""}) as dag:
+        operator(task_id="call", **fields, retries=2, retry_delay=NO_WAIT)
+    run = run_dag(dag)
+    assert run.task("call") == ("failed", 1)
+    assert run.xcom("call", "report")["invalid"] == 1
     assert segment.requests == []
+
+
+def test_page_without_a_name(segment: SegmentServer, run_dag: RunDag) -> None:
+    """A page and a screen need no name, and an empty one is left out, since Segment would drop the call."""
+    with new_dag(params={"name": ""}) as dag:
+        SegmentPageOperator(task_id="page", user_id="u1", name="{{ params.name }}")
+        SegmentScreenOperator(task_id="screen", user_id="u1")
+    assert run_dag(dag).state == "success"
+    assert sorted(message["type"] for message in segment.messages) == ["page", "screen"]
+    assert not any("name" in message for message in segment.messages)
+    assert segment.dropped == []
 
 
 def test_refused_call_is_not_retried(segment: SegmentServer, run_dag: RunDag) -> None:

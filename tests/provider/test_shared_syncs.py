@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from airflow.providers.common.compat.sdk import BaseOperator, task
-from runs import NO_WAIT, RunDag, new_dag
+from airflow.providers.common.compat.sdk import task
+from runs import NO_WAIT, RunDag, Shards, new_dag
 from warehouses import SqliteWarehouse
 
 from airflow_provider_segment.calls import Constant, Identify, Track
@@ -29,18 +29,6 @@ USERS = Identify("id", traits=["email"])
 LEFT = Track(Constant("Left"), "id", on_change="deleted")
 AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 SHARE = "SELECT * FROM users WHERE id % 2 = ?"
-
-
-class Shards(BaseOperator):
-    """An upstream task that tells the shards."""
-
-    def __init__(self, *, shards: list[Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.shards = shards
-
-    def execute(self, context: Any) -> list[Any]:
-        """Return them."""
-        return self.shards
 
 
 @pytest.fixture

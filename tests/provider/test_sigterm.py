@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 import runs
 from airflow.providers.common.compat.sdk import DAG, task
-from test_kills import COUNTS, SECONDS_TO_END, until
+from runs import COUNTS, SECONDS_TO_END
+from waiting import until
 
 from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.hooks import sigterm
@@ -67,25 +68,21 @@ def syncs_again() -> None:
                 raise
 
 
-def from_a_source_that_hangs() -> None:
-    def rows() -> Iterator[dict[str, str]]:
-        for number, user in enumerate(users()):
-            if number == 5_000:
-                threading.Event().wait(60)
-            yield user
+def users_that_hang(at: int) -> Iterator[dict[str, str]]:
+    """Yield users, of whom one is waited for."""
+    for number, user in enumerate(users()):
+        if number == at:
+            threading.Event().wait(60)
+        yield user
 
-    SegmentHook().sync(rows(), Identify(user_id="id"))
+
+def from_a_source_that_hangs() -> None:
+    SegmentHook().sync(users_that_hang(at=5_000), Identify(user_id="id"))
 
 
 def reads_for_long_before_the_first() -> None:
-    def rows() -> Iterator[dict[str, str]]:
-        for number, user in enumerate(users()):
-            if number == 100:
-                threading.Event().wait(60)
-            yield user
-
     SegmentHook().track("Started", "airflow")
-    SegmentHook().sync(rows(), Identify(user_id="id"))
+    SegmentHook().sync(users_that_hang(at=100), Identify(user_id="id"))
 
 
 TASKS: dict[str, Callable[[], None]] = {

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runs import HAS_STORE, NO_WAIT, RunDag, new_dag
+from failing import chain
+from runs import COUNTS, HAS_STORE, NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.calls import AllColumns, Constant, Group, Identify, Track
 from airflow_provider_segment.hooks import segment as hook_module
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 USERS = Identify(user_id="id", traits=["email"])
-COUNTS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
 REPORT = {
     *("rows", "skipped", "calls", *COUNTS, "added", "updated", "deleted"),
     *("batches", "requests", "retries", "bytes", "seconds", "planned"),
@@ -809,12 +809,3 @@ def undisturbed(run_dag: RunDag, segment: SegmentServer, dag_id: str, **changed:
     ids = {message["messageId"] for message in segment.messages}
     segment.reset()
     return ids
-
-
-def chain(error: BaseException | None) -> list[str]:
-    """Return the texts of an error and of all that led to it."""
-    found = []
-    while error is not None:
-        found += [str(error), repr(error)]
-        error = error.__cause__ or error.__context__
-    return found

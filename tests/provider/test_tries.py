@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import runs
 from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout, task
-from runs import HAS_STORE, NO_WAIT, RunDag, again, new_dag
-from test_kills import COUNTS, until
+from runs import COUNTS, HAS_STORE, NO_WAIT, RunDag, again, new_dag
+from waiting import until
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
 from airflow_provider_segment.calls import Constant, Identify, Track

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import task
-from runs import NO_WAIT, RunDag, new_dag
+from runs import COUNTS, NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.changes.holder import Holder
@@ -22,7 +22,6 @@ from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperat
 if TYPE_CHECKING:
     from warehouses import SqliteWarehouse
 
-COUNTS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
 CALLS = [
     Identify(user_id="id", traits=["plan"]),
     Track(event=Constant("Upgraded"), user_id="id", when={"plan": "pro"}),

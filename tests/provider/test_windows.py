@@ -29,6 +29,8 @@ WINDOW = """
     WHERE at >= '{{ data_interval_start | ts }}' AND at < '{{ data_interval_end | ts }}'
 """
 EMPTY = "The run's data interval is empty, it starts and ends at 2026-03-02T06:00:00+00:00: a query for the rows in it"
+# The ways in which dag_of() sends rows.
+WAYS = ("all", "changes", "look", "hook", "rows", "columns")
 Capfd = pytest.CaptureFixture[str]
 
 
@@ -78,7 +80,7 @@ class TestWindows:
 class TestNoRows:
     """A run that reads no row succeeds, with a warning, however the rows come and whatever the mode."""
 
-    @pytest.mark.parametrize("by", ["all", "changes", "look", "hook", "rows", "columns"])
+    @pytest.mark.parametrize("by", WAYS)
     def test_is_a_warning(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, tmp_path: Path, capfd: Capfd, by: str
     ) -> None:
@@ -93,7 +95,7 @@ class TestNoRows:
 class TestMinRows:
     """Fewer rows than `min_rows` fail the task, for a retry, before anything is sent or deleted."""
 
-    @pytest.mark.parametrize("by", ["all", "changes", "look", "hook", "rows", "columns"])
+    @pytest.mark.parametrize("by", WAYS)
     def test_too_few_rows_send_nothing(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, tmp_path: Path, capfd: Capfd, by: str
     ) -> None:

@@ -113,7 +113,7 @@ class RowKeys:
         self._occurrences = None if key else Occurrences()
 
     def of(self, page: Sequence[Sequence[Any]]) -> list[bytes | None]:
-        """Return the origin of each row of a page, None where its key has a null.
+        """Return what tells each row of a page from the others; None where its key has a null.
 
         :param page: some rows.
         """
