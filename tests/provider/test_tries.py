@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import multiprocessing
 import os
 import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import runs
 from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout, task
@@ -331,9 +331,7 @@ def test_killed(segment: SegmentServer, warehouse: SqliteWarehouse, tmp_path: Pa
     fill(warehouse, 20_000)
     limited = json.loads(segment.connection) | {"extra": {"events_per_second": 5_000}}
     environment = {"AIRFLOW_CONN_SEGMENT_DEFAULT": json.dumps(limited), "AIRFLOW_CONN_WAREHOUSE": warehouse.connection}
-    context = multiprocessing.get_context("forkserver")
-    child = context.Process(target=be_killed, args=(environment, f"killed_{kind}", place))
-    child.start()
+    child = processes.start(be_killed, environment, f"killed_{kind}", place)
     try:
         until(lambda: len(segment.messages) >= 6_000)
     finally:
