@@ -8,14 +8,18 @@ from typing import Any
 
 # What a task and `dag.test()` import; modules that this Airflow does not have are passed over.
 WARM = [
-    "airflow_provider_segment.transfers.sql_to_segment",
+    "airflow.api_fastapi.execution_api.app",
+    "airflow.api_fastapi.execution_api.routes",
+    "airflow.api_fastapi.execution_api.versions",
+    "airflow.dag_processing.collection",
+    "airflow.dag_processing.dagbag",
+    "airflow.models.dag",
+    "airflow.models.dagbag",
+    "airflow.providers.sqlite.hooks.sqlite",
+    "airflow.sdk.execution_time.supervisor",
     "airflow_provider_segment.hooks.segment",
     "airflow_provider_segment.transfers.query",
-    "airflow.api_fastapi.execution_api.app",
-    "airflow.dag_processing.collection",
-    "airflow.models.dag",
-    "airflow.providers.sqlite.hooks.sqlite",
-    "airflow.sdk.execution_time.task_runner",
+    "airflow_provider_segment.transfers.sql_to_segment",
     "psycopg",
 ]
 
