@@ -245,6 +245,7 @@ def test_sigterm(
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.usefixtures("no_collection")
 def test_execution_timeout(
     segment: SegmentServer,
     warehouse: SqliteWarehouse,

@@ -88,6 +88,7 @@ def failing_at(row: int, tries_that_fail: int = 1) -> str:
 class TestResume:
     """A later try sends what no earlier one had acknowledged."""
 
+    @pytest.mark.usefixtures("no_collection")
     def test_a_time_out_shorter_than_the_run(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, place: dict[str, str]
     ) -> None:
