@@ -5,6 +5,8 @@ PYTHON ?= python3
 EXTRA ?=
 # Processes that run the tests side by side: one more than two cores, since many tests wait for a server.
 WORKERS ?= 3
+# Who is done takes tests of another: a few take many seconds.
+SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
 
 VENV := .venv-$(AIRFLOW)
 BIN := $(VENV)/bin
@@ -21,10 +23,10 @@ test: test-core test-airflow  ## all tests; AIRFLOW=2.11 runs them on that versi
 
 # The core's tests have run with the newest libraries already; beside Airflow 2.11 they meet older ones (SQLAlchemy 1.4).
 test-airflow: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(WORKERS) $(if $(filter 3.3,$(AIRFLOW)),--ignore tests/core) $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(if $(filter 3.3,$(AIRFLOW)),--ignore tests/core) $(ARGS)
 
 test-core: .venv-core/installed  ## the core's tests where Airflow is not installed
-	$(CORE)/python -m pytest tests/core -p no:cacheprovider -n $(WORKERS) $(ARGS)
+	$(CORE)/python -m pytest tests/core -p no:cacheprovider $(SIDE_BY_SIDE) $(ARGS)
 
 docs-test: $(VENV)/installed  ## every code block of README.md and docs/ is run
 	$(BIN)/python -m pytest $(DOCS_TESTS) $(ARGS)

@@ -21,6 +21,10 @@ collect_ignore = [part for part, names in _NEEDED.items() if not all(map(importl
 # Settings and connections of another Airflow on this machine must not reach this one.
 for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
     del os.environ[_name]
+# Thousands of commits wait for a disk, which no test is about: files lie in memory, where there is enough of it.
+_memory = Path("/dev/shm")  # noqa: S108  each file there gets a name of its own
+if "TMPDIR" not in os.environ and _memory.is_dir() and shutil.disk_usage(_memory).free > 2 * 1024**3:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_memory)
 _home = tempfile.mkdtemp(prefix="airflow-provider-segment-tests-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ |= {

@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+# Nothing here must outlive a power cut.
+SETTINGS = ["--skip-networking", "--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0"]
+
 
 class MariadbWarehouse:
     """The database `w` of a running MariaDB, emptied.
@@ -74,7 +77,7 @@ def running() -> Iterator[Path]:
             shutil.chown(folder, "mysql")
         making = [install, *user, f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run(making, check=True, capture_output=True)  # noqa: S603  our own command
-        command = [server, "--no-defaults", *user, f"--datadir={data}", f"--socket={socket}", "--skip-networking"]
+        command = [server, "--no-defaults", *user, f"--datadir={data}", f"--socket={socket}", *SETTINGS]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  the same
         try:
             _until_it_answers(socket)

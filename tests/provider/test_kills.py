@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import processes
 import pytest
 from runs import COUNTS, SECONDS_TO_END, Run, RunDag, new_dag
 from waiting import until
@@ -52,23 +52,14 @@ def environment_of(segment: SegmentServer, house: SqliteWarehouse, events_per_se
 
 
 class Tries:
-    """Starts tries of the task, each in a new process; Airflow 3, too, forks a task's process from one that is warm."""
+    """Starts tries of the task, each in a new process."""
 
     def __init__(self, house: SqliteWarehouse) -> None:
         self.house = house
-        self._context = multiprocessing.get_context("forkserver")
-        package = "airflow_provider_segment"
-        warm = [f"{package}.transfers.sql_to_segment", f"{package}.hooks.segment", f"{package}.transfers.query"]
-        self._context.set_forkserver_preload(
-            [*warm, "airflow.providers.sqlite.hooks.sqlite", "airflow.models.dag", "psycopg"]
-        )
 
     def start(self, segment: SegmentServer, order: str, number: int, events_per_second: int = 0) -> Any:
         """Start a try."""
-        environment = environment_of(segment, self.house, events_per_second)
-        child = self._context.Process(target=send, args=(environment, order, number))
-        child.start()
-        return child
+        return processes.start(send, environment_of(segment, self.house, events_per_second), order, number)
 
     def finish(self, segment: SegmentServer, order: str, number: int) -> set[str]:
         """Run a try to its end, and return the ids of all events that Segment has then."""
@@ -236,7 +227,7 @@ def test_sigterm(segment: SegmentServer, run_dag: RunDag, fault: Any) -> None:
     assert took < SECONDS_TO_END
 
 
-@pytest.mark.usefixtures("fault")
+@pytest.mark.usefixtures("fault", "no_collection")
 def test_execution_timeout(segment: SegmentServer, run_dag: RunDag) -> None:
     """A task whose time is up fails within seconds, whatever the server does, and has pushed its report."""
     failed = Failed()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -17,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import runs
 from airflow.providers.common.compat.sdk import DAG, task
@@ -114,9 +114,7 @@ def test_a_task_that_gets_sigterm_sends_nothing_more(segment: SegmentServer, kin
     """After SIGTERM only what was on its way arrives, the process ends by itself in time, and the report is there."""
     connection = json.loads(segment.connection) | {"extra": {"events_per_second": LIMIT}}
     environment = {"AIRFLOW_CONN_SEGMENT_DEFAULT": json.dumps(connection)}
-    context = multiprocessing.get_context("forkserver")
-    child = context.Process(target=be_the_run, args=(environment, f"ended_{kind}", kind))
-    child.start()
+    child = processes.start(be_the_run, environment, f"ended_{kind}", kind)
     try:
         enough = 1 if kind == "reads_for_long_before_the_first" else 5
         until(lambda: len(segment.requests) >= enough)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import multiprocessing
 import os
 import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import runs
 from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout, task
@@ -88,6 +88,7 @@ def failing_at(row: int, tries_that_fail: int = 1) -> str:
 class TestResume:
     """A later try sends what no earlier one had acknowledged."""
 
+    @pytest.mark.usefixtures("no_collection")
     def test_a_time_out_shorter_than_the_run(
         self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, place: dict[str, str]
     ) -> None:
@@ -331,9 +332,7 @@ def test_killed(segment: SegmentServer, warehouse: SqliteWarehouse, tmp_path: Pa
     fill(warehouse, 20_000)
     limited = json.loads(segment.connection) | {"extra": {"events_per_second": 5_000}}
     environment = {"AIRFLOW_CONN_SEGMENT_DEFAULT": json.dumps(limited), "AIRFLOW_CONN_WAREHOUSE": warehouse.connection}
-    context = multiprocessing.get_context("forkserver")
-    child = context.Process(target=be_killed, args=(environment, f"killed_{kind}", place))
-    child.start()
+    child = processes.start(be_killed, environment, f"killed_{kind}", place)
     try:
         until(lambda: len(segment.messages) >= 6_000)
     finally:
