@@ -20,7 +20,7 @@ from worker import Run, Worker
 
 HERE = Path(__file__).resolve().parent
 WARM_UP = 1_000
-# What a peer of the official SDK is told beside the rows; a queue of None is enlarged so that nothing is lost.
+# What a peer of the official SDK gets beside the rows; a queue of None is enlarged so that nothing is lost.
 SDK: dict[str, dict[str, Any]] = {
     "sdk": {"queue": None, "flush": True},
     "sdk as it comes": {"queue": 0, "flush": True},

@@ -1,8 +1,8 @@
 """Shows what a run costs that finds nothing changed, or little: without a filter, and with it in either place.
 
 `python benchmarks/prefilter.py postgres --key email`; the sides take turns in one run, each with a sync of its own over
-the same table, and the ratio is the median of the rounds'. Without a filter means: the one that is there is told to be
-of another mapping, so that every row is looked at, and it is made anew; `--base DIR` takes the package of another
+the same table, and the ratio is the median of the rounds'. On the side without a filter the one that is there is marked
+as of another mapping: every row is looked at, and the filter is made anew. `--base DIR` takes the package of another
 checkout for that side instead. Promises: see PROMISED; the exit code is 1 where one is missed.
 """
 
