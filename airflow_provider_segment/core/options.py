@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import zoneinfo
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class Options:
         what an earlier try had accepted, which on Airflow 3.3 it does without.
     :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
         the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
+    :param cursor: with "changes": a column of the query that only grows, such as a timestamp; rows before the mark that
+        the last whole run has reached are not read. Calls on "deleted" cannot be made then.
+    :param lookback: how far before the mark rows are read again, for those that come late: seconds or a timedelta, of a
+        cursor of whole numbers a number; default 0.
+    :param keep_days: keys whose rows lie so many days before the mark are forgotten; default None, none are.
     :param max_calls: more calls than these stop the run before anything is sent; default None, no cap.
     :param max_added: with "changes", the same for each call and its new rows: a count, or below 1 a share of the keys
         of this call that were known when the run began; so a share allows no first run.
@@ -62,6 +68,9 @@ class Options:
     state_schema: str | None = None
     state_path: str | None = None
     first_run: str = "send"
+    cursor: str | None = None
+    lookback: dt.timedelta | float = 0
+    keep_days: int | None = None
     max_calls: int | None = None
     max_added: float | None = None
     max_updated: float | None = None
@@ -82,11 +91,33 @@ class Options:
                 (_check_count if name == "max_calls" else _check_cap)(name, value)
         if not isinstance(self.validate_only, bool):
             raise SettingError(f"validate_only: expected True or False, found {self.validate_only!r}")
-        for name in ("preview_path", "rejects_path", "state_path", "state_conn_id", "state_schema"):
+        for name in ("preview_path", "rejects_path", "state_path", "state_conn_id", "state_schema", "cursor"):
             text = getattr(self, name)
             if text is not None and not (isinstance(text, str) and text):
                 raise SettingError(f"{name}: expected text, found {text!r}")
         self._check_changes()
+        self._check_cursor()
+
+    def _check_cursor(self) -> None:
+        for name, default in (("lookback", 0), ("keep_days", None)):
+            if self.cursor is None and getattr(self, name) != default:
+                raise SettingError(f"{name}: is for a cursor; set cursor to the column that only grows")
+        if self.cursor is None:
+            return
+        if self.sync_mode != "changes":
+            raise SettingError(
+                "cursor: is for sync_mode='changes', whose state keeps the rows at the mark from repeating"
+            )
+        lookback = self.lookback
+        is_number = (
+            isinstance(lookback, (int, float)) and not isinstance(lookback, bool) and 0 <= lookback < float("inf")
+        )
+        if not is_number and not (isinstance(lookback, dt.timedelta) and lookback >= dt.timedelta()):
+            raise SettingError(f"lookback: expected seconds from 0 on, or a timedelta; found {lookback!r}")
+        if self.keep_days is not None:
+            positive("keep_days", self.keep_days)
+            if self.lookback_seconds > self.keep_days * 86_400:
+                raise SettingError(f"keep_days: expected at least the lookback, found {self.keep_days} days")
 
     def _check_changes(self) -> None:
         """Check what ``sync_mode="changes"`` needs, and where is remembered."""
@@ -108,6 +139,11 @@ class Options:
     def key_columns(self) -> tuple[str, ...]:
         """The columns that identify a row; none without a key."""
         return _names("key", self.key)
+
+    @property
+    def lookback_seconds(self) -> float:
+        """The lookback as a number."""
+        return self.lookback.total_seconds() if isinstance(self.lookback, dt.timedelta) else self.lookback
 
     @property
     def most_deleted(self) -> float:

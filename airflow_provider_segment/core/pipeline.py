@@ -56,7 +56,6 @@ from airflow_provider_segment.core.rows.pages import Pages, read_ahead
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
     from airflow_provider_segment.core.changes.in_flight import DueCalls
-    from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 # What ends a run on purpose before it sends anything.
 STOPPED_BEFORE = (TooFewRowsError, CapError, DeletionError)
@@ -110,7 +109,7 @@ class _Run:
         self._row_keys = RowKeys(self._key)
         compiled = [CompiledCall(call, columns, options) for call in calls or ()]
         makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)] if calls is None else compiled
-        self._changes = _changes(job, list(zip(calls or (), compiled, strict=True)), columns, rows.warehouse)
+        self._changes = _changes(job, list(zip(calls or (), compiled, strict=True)), columns, rows)
         self._last_row = 0
         only_changes = job.state is not None
         self._routes = [Route(maker, job.namespace, options, only_changes=only_changes) for maker in makers]
@@ -320,9 +319,7 @@ class _Run:
         self.accounting.close()
 
 
-def _changes(
-    job: SyncJob, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns, warehouse: Warehouse | None
-) -> Changes | None:
+def _changes(job: SyncJob, calls: Sequence[tuple[Call, CompiledCall]], columns: Columns, rows: Pages) -> Changes | None:
     if job.state is None:
         return None
     # Imported here: they bring SQLAlchemy, which sync_mode="all" does without.
@@ -330,4 +327,4 @@ def _changes(
     from airflow_provider_segment.core.changes.dry_state import DryState
 
     state = DryState(job.state) if job.options.validate_only else job.state
-    return Changes(calls, columns, job.options, state, warehouse)
+    return Changes(calls, columns, job.options, state, rows)

@@ -179,6 +179,8 @@ class SegmentHook(CallMethods, BaseHook):
             checked = run.checked(calls, settled)
             with sigterm.waits():  # an iterable has its first page read to tell its columns
                 pages = rows if isinstance(rows, Pages) else pages_of(rows, columns)
+            if settled.cursor is not None and pages.cursor is None:
+                raise SettingError("cursor: is for SqlToSegmentOperator, which runs the query from the mark on")
             run.log_start(self.log, pages, checked, settled.sync_mode, self.settings)
             named = self._named(task_run, sync_id, run_id, checked)
             resume = outer.enter_context(tries.resuming(task_run, settled, named, report, self.log))
@@ -199,7 +201,7 @@ class SegmentHook(CallMethods, BaseHook):
             if not settled.validate_only:
                 run.commit(pages, report)
             run.log_end(self.log, report, settled)
-            if not report.rows:
+            if not report.rows and settled.cursor is None:
                 self.log.warning("No rows came from %s%s", pages.source, windows.hint(context))
             if task_run.try_number > 1:
                 task_run.leave(report)  # so that none of a try before stands beside what this one returns

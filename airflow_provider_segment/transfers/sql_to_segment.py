@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_segment.calls import Call, as_calls, check_changes
@@ -59,6 +60,14 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
     :param warehouse_schema: with "changes": a schema of the source database (a database of MySQL, ``main`` of SQLite)
         where the connection may make tables. Then rows that have not changed do not leave the warehouse
         (docs/changes.md); without it they are read, and passed over on the client (templated).
+    :param cursor: with "changes": a column of the query that only grows, such as the time of an event. Only rows from
+        its mark on are read, which is the largest value that the last whole run has settled: the query is put within
+        another one, with the mark as a parameter (docs/cursor.md). Not with ``warehouse_schema``, nor with calls on
+        "deleted", since of rows that are not read nobody knows whether they are gone.
+    :param lookback: how far before the mark rows are read again, for those that come late: seconds or a timedelta; of a
+        cursor of whole numbers a number; default 0. The state keeps those that were sent from being sent twice.
+    :param keep_days: keys whose rows lie so many days before the mark are forgotten, which bounds the state; default
+        None, none are.
     :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
         the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
     :param max_calls: more calls than these fail the task before anything is sent; default None, no cap. With a cap that
@@ -125,6 +134,9 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         state_schema: str | None = None,
         state_path: str | None = None,
         warehouse_schema: str | None = None,
+        cursor: str | None = None,
+        lookback: timedelta | float = 0,
+        keep_days: int | None = None,
         first_run: str = "send",
         max_calls: int | str | None = None,
         max_added: float | str | None = None,
@@ -158,11 +170,15 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             state_schema=state_schema,
             state_path=state_path,
             first_run=first_run,
+            cursor=cursor,
+            lookback=lookback,
+            keep_days=keep_days,
             **_numbers(caps),
         )
         _check_schema(warehouse_schema, sync_mode)
         checked = as_calls(calls)
         check_changes(checked, sync_mode, self.options.key_columns)
+        _check_cursor(cursor, checked, warehouse_schema)
         self.sql = sql
         self.sql_conn_id = as_text(sql_conn_id)
         # Plain data: Airflow renders it by copy, so that operators and mapped tasks never see each other's values.
@@ -225,11 +241,14 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
 
     def _open(self, sync_id: str, task_run: TaskRun) -> AbstractContextManager[Pages]:
         """Return what lends the rows of the query: all of them, or those that may have changed."""
+        from airflow_provider_segment.transfers.from_mark import open_from_mark
         from airflow_provider_segment.transfers.query import open_query
         from airflow_provider_segment.transfers.warehouse_filter import open_warehouse
 
         asked = (self.sql_conn_id, self.sql, self.parameters)
         how: dict[str, Any] = {"hook_params": self.sql_hook_params, "fetch_size": self.fetch_size}
+        if self.options.cursor is not None:
+            return open_from_mark(*asked, column=self.options.cursor, **how)
         if self.warehouse_schema is None:
             return open_query(*asked, **how)
         dag_id, task_id, run_id, _ = task_run.ids
@@ -271,6 +290,18 @@ def _numbers(caps: Mapping[str, Any]) -> dict[str, Any]:
     """Return the caps that are known: when the DAG is parsed, not those that are templates."""
     found = {name: number_of(name, cap) for name, cap in caps.items() if not is_template(cap)}
     return found | {"min_rows": found.get("min_rows") or 0}
+
+
+def _check_cursor(cursor: str | None, calls: Sequence[Call], warehouse_schema: str | None) -> None:
+    if cursor is None:
+        return
+    if warehouse_schema is not None:
+        raise SettingError("cursor, warehouse_schema: expected one of the two: a cursor's rows are few, and all new")
+    if deleting := [call.identity for call in calls if "deleted" in call.kinds]:
+        raise SettingError(
+            f"cursor: {deleting[0]} is on 'deleted', and of rows that are not read nobody knows whether they are gone; "
+            "give that call a sync of its own, without a cursor"
+        )
 
 
 def _check_schema(schema: object, sync_mode: str) -> None:

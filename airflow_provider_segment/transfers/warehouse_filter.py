@@ -160,8 +160,8 @@ class WarehouseTables:
             changed = self._run(statements.changed_keys())[0][0] if ops["changed"] else 0
             skipped = 0 if known is None else known - changed - ops["gone"]
             reading = open_query(self._conn_id, statements.read(), lineage_sql=self._sql, **self._reading)
-            pages = self._read.enter_context(reading)
-        return LaidOut(Pages(self.columns, pages.pages, self.source, rows), skipped, ops["gone"], self._is_full)
+            pages = sigterm.waited(self._read.enter_context(reading).pages)
+        return LaidOut(Pages(self.columns, pages, self.source, rows), skipped, ops["gone"], self._is_full)
 
     def gone(self) -> Iterator[Sequence[Sequence[Any]]]:
         """Yield the keys that were listed and are gone; see Warehouse."""

@@ -27,8 +27,8 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.keys import numbers_of
+from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.core.rows.unreadable import Unreadable
-from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 # A later run that updates so much of what it knows, and no less, is worth a word.
 NEARLY_ALL, LEAST_KNOWN = 0.9, 100
@@ -45,7 +45,7 @@ class Changes:
     :param columns: what the query returned.
     :param options: of the sync.
     :param state: of the sync; its generation goes into the message ids, so that a new state repeats none.
-    :param warehouse: that lays out the rows which may have changed.
+    :param rows: of the query; their source may tell which of them have not changed.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Changes:
         columns: Columns,
         options: Options,
         state: State | DryState,
-        warehouse: Warehouse | None = None,
+        rows: Pages,
     ) -> None:
         namespace = Namespace("changes", state.sync_id, state.generation)
         self._state = state
-        self.prefilter = Prefilter([call for call, _ in calls], columns, options, state, warehouse)
+        self.prefilter = Prefilter([call for call, _ in calls], columns, options, state, rows)
         self._most_deleted = options.most_deleted
         self._is_held = False
         self._forgetting: Sequence[ChangingCall] = ()

@@ -58,7 +58,8 @@ class StateView(State):
         except BaseException:
             self._connection.close()
             raise
-        self.filters = FilterStore(self._connection, self._tables, self._number if self._has_filter else 0, None)
+        number = self._number if self._has_filter else 0
+        self.filters = FilterStore(self._connection, self._tables, number, None, self._sql)
 
     def _look(self, connection: sa.engine.Connection, write_key: str) -> None:
         """Find out what there is: perhaps nothing, or tables of an older version."""
@@ -68,7 +69,7 @@ class StateView(State):
             return
         self._has_sample = bool(columns_of(connection, tables.sample))
         self._has_known = bool(columns_of(connection, tables.known))
-        self._has_filter = bool(columns_of(connection, tables.filter))
+        self._has_filter = "cursor_mark" in columns_of(connection, tables.filter)
         if "meaning" not in columns:
             self._sql = dataclasses.replace(self._sql, meaning="NULL")
             state = tables.state

@@ -76,7 +76,7 @@ class State(Entries):
             raise
         self.generation, self.run = self._lease.generation, self._lease.run
         self.is_recovering = self._lease.is_recovering
-        self.filters = FilterStore(self._connection, self._tables, self._lease.number, self._lease)
+        self.filters = FilterStore(self._connection, self._tables, self._lease.number, self._lease, self._sql)
 
     def _check_file(self) -> None:
         """Look for damage before the first request; a database server does that itself."""
@@ -189,7 +189,7 @@ class State(Entries):
             for table in (tables.known, tables.sample):
                 connection.execute(sa.delete(table).where(table.c.call_no.in_(self._mine)))
             forgotten = connection.execute(sa.delete(tables.state).where(tables.state.c.call_no.in_(self._mine)))
-            for table in (tables.call, tables.run, tables.filter, tables.arrival, tables.sync):
+            for table in (tables.call, tables.run, tables.filter, tables.arrival, tables.day, tables.sync):
                 connection.execute(sa.delete(table).where(table.c.sync_no == number))
             return int(forgotten.rowcount)
 

@@ -6,8 +6,9 @@ the key (itself where it is an integer, else a hash), hashes of key and content,
 ``segment_sample``: for each call, the fields of some keys in four bits each (samples.py). ``segment_run``: one row
 a run, which is a try of a task. ``segment_known``: how many keys of a call were known when a run began that did not end
 whole. ``segment_filter``: one row a sync, which filter the last run has left (prefilter/). ``segment_arrival``: one row
-a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. There is no personal data
-in them but the ids of calls made on "deleted", without which nothing could be sent.
+a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. ``segment_day``: with
+keep_days, the day of each key's row by the cursor. There is no personal data
+in them but the ids of calls made on "deleted", without which nothing could be sent, and a cursor's mark.
 """
 
 from __future__ import annotations
@@ -107,6 +108,15 @@ class Tables:
             sa.Column("watched", blob, nullable=False),
             sa.Column("unmade", sa.Text().with_variant(mysql.LONGTEXT, "mysql"), nullable=False),
             sa.Column("sample", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
+            sa.Column("cursor_mark", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
+        )
+        self.day = sa.Table(
+            "segment_day",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("row_key", sa.BigInteger, primary_key=True, autoincrement=False),
+            sa.Column("day", sa.Integer, nullable=False),
+            sa.Index("segment_day_by_day", "sync_no", "day"),
         )
         self.arrival = sa.Table(
             "segment_arrival",

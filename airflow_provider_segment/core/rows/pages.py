@@ -13,6 +13,7 @@ from airflow_provider_segment.core.rows.frames import slices_of
 from airflow_provider_segment.core.rows.kinds import named_row
 
 if TYPE_CHECKING:
+    from airflow_provider_segment.core.rows.cursor_query import CursorQuery
     from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 
@@ -27,6 +28,7 @@ class Pages:
     :param commit: is called when Segment has acknowledged all that came of them: what reading them changed at the
         source may stay. It returns why that failed, where nothing is lost by it.
     :param warehouse: lays out the rows that are to be read, when the run has begun; ``pages`` has none then.
+    :param cursor: the same for rows that are read from a mark on.
     """
 
     columns: Sequence[str] | None
@@ -35,6 +37,7 @@ class Pages:
     total: int | None = None
     commit: Callable[[], str] = lambda: ""
     warehouse: Warehouse | None = None
+    cursor: CursorQuery | None = None
 
 
 def pages_of(rows: Any, columns: Sequence[str] | None = None, size: int = 2_500) -> Pages:

@@ -6,6 +6,8 @@ through: the state stays the judge. A row is settled when each call that it asks
 A filter carries the number of the run that left it, a fingerprint of the mapping, and a random mark, written last. It
 is used only by the very next run, after one that ended whole, with the same fingerprint. All else, such as a reset, a
 run that was killed or a changed mapping, costs one full read, which leaves a new filter. No filter is ever mended.
+
+A cursor stands in a filter's place where the user asked for one: by_cursor.py says what its mark promises.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from airflow_provider_segment import __version__
 from airflow_provider_segment.calls import OBJECTS, AllColumns, Call, columns_of
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.prefilter.arrival import ArrivalFilter
+from airflow_provider_segment.core.changes.prefilter.by_cursor import CursorFilter, Mark, read_mark
 from airflow_provider_segment.core.changes.prefilter.in_warehouse import WarehouseFilter
 from airflow_provider_segment.core.changes.prefilter.store import Record
 from airflow_provider_segment.core.changes.samples import Sample
@@ -31,7 +34,6 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.core.rows.row_hashes import hashes_of_columns
-from airflow_provider_segment.core.rows.warehouse import Warehouse
 
 # Grows when a filter of before would be read wrongly.
 LAYOUT = 1
@@ -74,7 +76,8 @@ class Prefilter:
     :param columns: what the query returned.
     :param options: of the sync.
     :param state: of the sync.
-    :param warehouse: that lays out the rows which may have changed; None leaves it to the client.
+    :param rows: of the query: its warehouse lays out those which may have changed, or a cursor tells where they begin;
+        otherwise it is left to the client.
     :ivar reason: why it is not used; empty where it is.
     :ivar watched: the numbers of keys of which the run before found rows with different contents.
     :ivar unmade: the calls that no row made in the run before.
@@ -87,7 +90,7 @@ class Prefilter:
         columns: Columns,
         options: Options,
         state: State | DryState,
-        warehouse: Warehouse | None,
+        rows: Pages,
     ) -> None:
         self._store = state.filters
         self._log = state.log
@@ -97,17 +100,29 @@ class Prefilter:
         self._key = options.key_columns
         self._fingerprint = fingerprint_of(calls, self._names, options)
         self._record = record = self._store.record()
-        self.maker = ArrivalFilter.maker if warehouse is None else warehouse.name
+        self._options = options
+        self._cursor: CursorFilter | None = None
+        if rows.cursor is not None:
+            place, names = columns.index(rows.cursor.column, "cursor"), [call.identity for call in calls]
+            mark = read_mark(record.cursor_mark if record is not None else None)
+            self._cursor = CursorFilter(rows.cursor, place, options, names, mark, self._store.now())
+        self.maker = ArrivalFilter.maker if rows.warehouse is None else rows.warehouse.name
         self.reason = self._why_not(record, state)
         self.watched = frozenset(record.watched if record is not None else ())
         self.unmade = frozenset(record.unmade if record is not None else ())
         self._filter: RowFilter
-        if warehouse is None:
+        if self._cursor is not None:
+            self._filter, self.maker, self.reason = (
+                self._cursor,
+                f"by the cursor {options.cursor}",
+                self._cursor.why_all(),
+            )
+        elif rows.warehouse is None:
             was_whole = record is not None and record.is_whole
             hashes = hashes_of_columns(self._places, len(columns.names))
             self._filter = ArrivalFilter(self._store, hashes, is_used=not self.reason, was_whole=was_whole)
         else:
-            self._filter = WarehouseFilter(warehouse)
+            self._filter = WarehouseFilter(rows.warehouse)
         self._sample = Sample(record.sample if record is not None else None, frozenset(self._names))
         self.skipped = 0
         self._unsettled: list[int] = []
@@ -118,6 +133,11 @@ class Prefilter:
 
         :param rows: of the query.
         """
+        if self._cursor is not None:
+            why = f": {self.reason}" if self.reason else ""
+            read = "Every row is read" if why else "Rows from its mark on, and those without a value, are read"
+            self._log.info("The cursor is %s. %s%s", self._options.cursor, read, why)
+            return self._cursor.open()
         if isinstance(self._filter, WarehouseFilter):
             mark = None if self.reason or self._record is None else self._record.mark
             rows, self.skipped = self._filter.open(
@@ -160,6 +180,9 @@ class Prefilter:
         :param page: these rows.
         """
         self._filter.remember(numbers)
+        if self._cursor is not None and self._options.keep_days is not None and self._store.is_kept:
+            days = zip(numbers, self._cursor.days(), strict=True)
+            self._store.keep_days({number: day for number, day in days if number and day is not None})
         for place in self._sample.wanted(numbers):
             values = {name: ascii(page[place][at]) for name, at in zip(self._names, self._places, strict=True)}
             self._sample.see(numbers[place], orjson.dumps(values))
@@ -169,7 +192,9 @@ class Prefilter:
 
         :param row: its number.
         """
-        if row:
+        if row and self._cursor is not None:
+            self._cursor.unsettle(row)
+        elif row:
             self._unsettled.append(row)
 
     def contest(self, key: int) -> None:
@@ -229,7 +254,30 @@ class Prefilter:
             unmade=tuple(unmade),
             sample=self._sample.kept(always=True),
         )
+        if self._cursor is not None and (moved := self._cursor.moved()) is not None:
+            record = record._replace(cursor_mark=moved.written())
         self._store.keep_record(record)
+        if self._cursor is not None and moved is not None:
+            self._after(self._cursor, moved)
+
+    def _after(self, cursor: CursorFilter, mark: Mark) -> None:
+        """Forget keys that lie long before a mark, and say what keeps it back."""
+        kept = mark.oldest_kept(self._options)
+        if kept is not None and (number := self._store.forget_days(kept)):
+            self._log.info("%s keys of rows more than keep_days before the mark are forgotten", f"{number:,}")
+        if cursor.is_held:
+            self._log.warning(
+                "cursor: rows were refused, and the mark of %s stays before them: all from there on are read in each "
+                "run until they are mended, or left out in the query",
+                self._options.cursor,
+            )
+        if cursor.ahead:
+            self._log.warning(
+                "cursor: %s rows have a %s in the future, or it is not known whether they do, since it has no zone "
+                "and timezone is not set; they are sent, and the mark stays before them",
+                f"{cursor.ahead:,}",
+                self._options.cursor,
+            )
 
     def keep(self) -> None:
         """Leave the filter of the run before for the next run, since this one has sent nothing."""
@@ -244,7 +292,12 @@ class Prefilter:
         :param calls: that these asked for.
         :param unchanged: of them.
         """
-        if self.reason or looked_at < max(LEAST_ROWS, NEARLY_ALL * rows) or unchanged < NEARLY_ALL * calls:
+        if (
+            self._cursor is not None
+            or self.reason
+            or looked_at < max(LEAST_ROWS, NEARLY_ALL * rows)
+            or unchanged < NEARLY_ALL * calls
+        ):
             return ""
         if most := self._sample.most():
             return f"rows were looked at, and hardly any call was due: the column that differs most is {most}"

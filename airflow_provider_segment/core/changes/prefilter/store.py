@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes.connection import StateConnection, Work
+from airflow_provider_segment.core.changes.dialects import SqlDialect
 from airflow_provider_segment.core.changes.lease import Lease
 from airflow_provider_segment.core.changes.tables import Tables
+
+# Keys a statement, and a transaction.
+DELETED_KEYS, FORGOTTEN_KEYS = 500, 25_000
 
 
 class Record(NamedTuple):
@@ -25,6 +29,7 @@ class Record(NamedTuple):
     :param watched: the numbers of keys of which that run found rows with different contents.
     :param unmade: the calls that no row made.
     :param sample: what Sample has kept of the rows' columns.
+    :param cursor_mark: how far a run by cursor has come, as Mark has written it.
     """
 
     maker: str
@@ -35,6 +40,7 @@ class Record(NamedTuple):
     watched: tuple[int, ...]
     unmade: tuple[str, ...]
     sample: str | None
+    cursor_mark: str | None = None
 
 
 class StoredPage(NamedTuple):
@@ -57,10 +63,15 @@ class FilterStore:
     :param tables: of the states in it.
     :param number: of the sync; 0 where there is none.
     :param lease: of the run; None for one that only reads.
+    :param sql: the words of the database.
     """
 
-    def __init__(self, connection: StateConnection, tables: Tables, number: int, lease: Lease | None) -> None:
+    def __init__(
+        self, connection: StateConnection, tables: Tables, number: int, lease: Lease | None, sql: SqlDialect
+    ) -> None:
         self._connection = connection
+        self._sql = sql
+        self._tables = tables
         self._filter, self._arrival = tables.filter, tables.arrival
         self._number = number
         self._lease = lease
@@ -80,7 +91,8 @@ class FilterStore:
             return None
         watched = numbers_in(bytes(row.watched))
         unmade = tuple(json.loads(row.unmade))
-        return Record(row.maker, row.run, row.mark, row.fingerprint, bool(row.is_whole), watched, unmade, row.sample)
+        found = (row.maker, row.run, row.mark, row.fingerprint, bool(row.is_whole), watched, unmade, row.sample)
+        return Record(*found, row.cursor_mark)
 
     def keep_record(self, record: Record) -> None:
         """Write a record, after all that it stands for.
@@ -96,6 +108,51 @@ class FilterStore:
             connection.execute(sa.insert(table).values(sync_no=number, **values))
 
         self._write(keep)
+
+    def now(self) -> float:
+        """Return the seconds since 1970, by the database's clock."""
+        return float(
+            self._connection.run("asking its clock", lambda c: c.execute(sa.select(self._sql.now)).scalar_one())
+        )
+
+    def keep_days(self, days: Mapping[int, int]) -> None:
+        """Remember the days of keys' rows.
+
+        :param days: by the numbers of the keys.
+        """
+        table, number, keys = self._tables.day, self._number, list(days)
+        rows = [{"sync_no": number, "row_key": key, "day": days[key]} for key in keys]
+
+        def keep(connection: sa.engine.Connection) -> None:
+            for at in range(0, len(keys), DELETED_KEYS):
+                mine = sa.delete(table).where(table.c.sync_no == number)
+                connection.execute(mine.where(table.c.row_key.in_(keys[at : at + DELETED_KEYS])))
+            connection.execute(sa.insert(table), rows)
+
+        if keys:
+            self._write(keep)
+
+    def forget_days(self, first: int) -> int:
+        """Forget the keys of rows of days before another one, and return how many.
+
+        :param first: the first day that is kept.
+        """
+        day, state, call, number = self._tables.day, self._tables.state, self._tables.call, self._number
+        old = sa.select(day.c.row_key).where(day.c.sync_no == number, day.c.day < first).limit(FORGOTTEN_KEYS)
+        mine = sa.select(call.c.call_no).where(call.c.sync_no == number)
+
+        def forget(connection: sa.engine.Connection) -> int:
+            keys = [key for (key,) in connection.execute(old)]
+            for at in range(0, len(keys), DELETED_KEYS):
+                some = keys[at : at + DELETED_KEYS]
+                connection.execute(sa.delete(state).where(state.c.call_no.in_(mine), state.c.row_key.in_(some)))
+                connection.execute(sa.delete(day).where(day.c.sync_no == number, day.c.row_key.in_(some)))
+            return len(keys)
+
+        forgotten = 0
+        while self._lease is not None and (found := self._lease.writing("forgetting old keys", forget)):
+            forgotten += found
+        return forgotten
 
     def anchors(self) -> list[tuple[int, int]]:
         """Return the least hash of each page, 0 where no row is settled, with the number of the page."""
