@@ -163,7 +163,7 @@ POSTGRES = WarehouseDialect(
     grant=lambda schema, user: f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}",
     make_schema=lambda schema, user: f"CREATE SCHEMA {schema} AUTHORIZATION {user}",
     denied=frozenset({"42501"}),
-    # Nothing else, such as the time zone, is set: the query's own words, such as casts to dates, would mean another thing.
+    # Not the time zone or the like: the query's own words, such as casts to dates, would mean another thing.
     session=("SET extra_float_digits = 1",),
     types=_postgres_types,
 )
@@ -172,7 +172,8 @@ POSTGRES = WarehouseDialect(
 # DuckDB's own hash tells the values of these types apart, and takes those of others for one: a month and a day, 0 and
 # -1 of more than 64 bits, an empty list and none.
 _DUCKDB_HASHED = re.compile(
-    r"U?(TINY|SMALL|BIG)?INT(EGER)?|BOOLEAN|FLOAT|DOUBLE|DECIMAL\((\d|1[0-8]),\d+\)|DATE|TIME[A-Z_ ]*|UUID|BLOB|ENUM\(.*\)",
+    r"U?(TINY|SMALL|BIG)?INT(EGER)?|BOOLEAN|FLOAT|DOUBLE|DECIMAL\((\d|1[0-8]),\d+\)|DATE|TIME[A-Z_ ]*|UUID|BLOB"
+    r"|ENUM\(.*\)",
     re.DOTALL,
 )
 

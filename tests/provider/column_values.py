@@ -94,7 +94,7 @@ POSTGRES: dict[str, Values] = {
 MARIADB: dict[str, Values] = {
     "VARCHAR(50) COLLATE utf8mb4_general_ci": TEXTS,
     "TEXT COLLATE utf8mb4_unicode_ci": TEXTS,
-    "VARCHAR(9) CHARACTER SET greek": [["NULL"], ["'α'"], ["'Α'"]],
+    "VARCHAR(9) CHARACTER SET greek": [["NULL"], ["'λ'"], ["'Λ'"]],
     "VARCHAR(9) CHARACTER SET latin1": [["NULL"], ["'é'"], ["'É'"]],
     "CHAR(4)": SHORT,
     "BLOB": [["NULL"], ["''"], ["x'00'"], ["'a'"], ["x'6100'"], ["x'ff'"], ["'A'"]],
@@ -233,7 +233,7 @@ KEYS: dict[str, dict[str, list[str]]] = {
     },
     "mariadb": {
         "CHAR(5) COLLATE utf8mb4_general_ci": ["'a'", "'A'", "'ab'", "''"],
-        "VARCHAR(9) CHARACTER SET greek": ["'α'", "'Α'"],
+        "VARCHAR(9) CHARACTER SET greek": ["'λ'", "'Λ'"],
         "BIGINT": ["0", "-1", "9223372036854775807"],
         "BIGINT UNSIGNED": ["0", "18446744073709551615"],
         "DECIMAL(40,10)": ["0", "1.0", "1.5", "12345678901234567.89"],
