@@ -6,6 +6,7 @@ Those of BigQuery, Redshift and Databricks are only parsed (docs/changes.md).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,12 +15,19 @@ from airflow_provider_segment.core.errors import SettingError
 
 Run = Callable[[str], list[Any]]
 
-# PostgreSQL hashes these by what a driver makes of them; all others are hashed as text, byte by byte.
-_POSTGRES_HASHED = frozenset(
-    {"int2", "int4", "int8", "oid", "bool", "uuid", "bytea", "date", "time", "timestamp", "timestamptz", "numeric"}
-)
+# PostgreSQL's own hash tells the values of these types apart ...
+_POSTGRES_HASHED = frozenset({"int2", "int4", "oid", "bool", "uuid", "bytea", "date"})
+# ... and takes those of these for one: numbers without their sign, 64 bits folded to 32. So their bytes are hashed.
+_POSTGRES_BYTES = {
+    **{kind: f"{kind}send" for kind in ("int8", "float4", "float8")},
+    **{kind: f"{kind}_send" for kind in ("numeric", "time", "timetz", "timestamp", "timestamptz", "interval")},
+}
+# Keys that are equal where the driver's values are; all others are joined as texts, byte by byte.
+_POSTGRES_KEYS = _POSTGRES_HASHED | {*_POSTGRES_BYTES, "inet", "cidr"}
 INDEXED = 64
-_MYSQL_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
+_MYSQL_LONG_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+_MYSQL_TEXTS = _MYSQL_LONG_TEXTS | {"enum", "set"}
+_MYSQL_LONG = _MYSQL_LONG_TEXTS | {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}
 
 
 @dataclass(frozen=True)
@@ -123,41 +131,58 @@ def _as_is(expression: str, _: str) -> str:
 def _postgres_types(run: Run, query: str, description: Sequence[Any], table: str) -> Mapping[str, str]:
     numbers = sorted({int(column[1]) for column in description})
     listed = ", ".join(map(str, numbers))
-    names = dict(run(f"SELECT oid, typname FROM pg_catalog.pg_type WHERE oid IN ({listed})"))
+    name = "CASE WHEN 'c' IN (t.typtype, e.typtype) THEN 'composite' ELSE t.typname END"
+    types = "pg_catalog.pg_type AS t LEFT JOIN pg_catalog.pg_type AS e ON e.oid = t.typelem"
+    names = dict(run(f"SELECT t.oid, {name} FROM {types} WHERE t.oid IN ({listed})"))
     return {column[0]: str(names.get(int(column[1]), "")) for column in description}
 
 
-def _postgres_value(expression: str, kind: str) -> str:
-    return expression if kind in _POSTGRES_HASHED else f'({expression})::text COLLATE "C"'
+def _postgres_content(expression: str, kind: str) -> str:
+    if kind in _POSTGRES_BYTES:
+        return f"{_POSTGRES_BYTES[kind]}({expression})"
+    if kind in _POSTGRES_HASHED:
+        return expression
+    text = f'({expression})::text COLLATE "C"'
+    # The names of the fields of a composite, or of an array of such, stand only in its JSON.
+    return f'{text}, to_json({expression})::text COLLATE "C"' if kind == "composite" else text
+
+
+def _postgres_key(expression: str, kind: str) -> str:
+    if kind in _POSTGRES_KEYS:
+        return expression
+    # Equal texts of some types may be written in another case; and CHAR has spaces at its end, which its text has not.
+    return f'({expression})::{"bpchar" if kind == "bpchar" else "text"} COLLATE "C"'
 
 
 POSTGRES = WarehouseDialect(
     "PostgreSQL",
     contents=lambda columns: [
-        f"hash_record_extended(ROW({', '.join(_postgres_value(*column) for column in columns)}), 0)"
+        f"hash_record_extended(ROW({', '.join(_postgres_content(*column) for column in columns)}), 0)"
     ],
-    # Texts of any type, since equal ones may be written in another case, or end in other spaces.
-    key=_postgres_value,
+    key=_postgres_key,
     grant=lambda schema, user: f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}",
     make_schema=lambda schema, user: f"CREATE SCHEMA {schema} AUTHORIZATION {user}",
     denied=frozenset({"42501"}),
-    session=(
-        "SET TimeZone = 'UTC'",
-        "SET DateStyle = 'ISO, YMD'",
-        "SET IntervalStyle = 'postgres'",
-        "SET extra_float_digits = 1",
-        "SET bytea_output = 'hex'",
-    ),
+    # Not the time zone or the like: the query's own words, such as casts to dates, would mean another thing.
+    session=("SET extra_float_digits = 1",),
     types=_postgres_types,
 )
 
 
+# DuckDB's own hash tells the values of these types apart, and takes those of others for one: a month and a day, 0 and
+# -1 of more than 64 bits, an empty list and none.
+_DUCKDB_HASHED = re.compile(
+    r"U?(TINY|SMALL|BIG)?INT(EGER)?|BOOLEAN|FLOAT|DOUBLE|DECIMAL\((\d|1[0-8]),\d+\)|DATE|TIME[A-Z_ ]*|UUID|BLOB"
+    r"|ENUM\(.*\)",
+    re.DOTALL,
+)
+
+
 def _duckdb_value(expression: str, kind: str) -> str:
-    # The hash of a text is without case where its column is, and that of an empty list is the hash of none.
+    # The hash of a text is without case where its column is.
     if kind == "VARCHAR":
         return f'{expression} COLLATE "C"'
-    is_nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
-    return f"{expression}, ({expression})::VARCHAR" if is_nested else expression
+    return expression if _DUCKDB_HASHED.fullmatch(kind) else f"{expression}, ({expression})::VARCHAR"
 
 
 DUCKDB = WarehouseDialect(
@@ -185,11 +210,11 @@ SQLITE = WarehouseDialect(
 
 
 def _mysql_index(columns: Sequence[tuple[str, str]]) -> str:
-    """Return an index; of texts that may be too long for one, the first characters find the few that begin alike."""
+    """Return an index; of what may be too long for one, the first characters find the few that begin alike."""
     parts = []
     for name, kind in columns:
         base, _, length = kind.rstrip(")").partition("(")
-        is_long = base in _MYSQL_TEXTS and not (length.isdigit() and int(length) <= INDEXED)
+        is_long = base in _MYSQL_LONG and not (length.isdigit() and int(length) <= INDEXED)
         parts.append(f"{name}({INDEXED})" if is_long else name)
     return f" (INDEX segment_key ({', '.join(parts)}))"
 
@@ -208,7 +233,8 @@ def _mysql(version: str) -> WarehouseDialect:
     return WarehouseDialect(
         "MariaDB" if is_mariadb else "MySQL",
         contents=lambda columns: [
-            f"UNHEX(MD5(CONCAT_WS(',', {', '.join(f'QUOTE({column})' for column, _ in columns)})))"
+            # As bytes: texts of two character sets, of which neither has all signs of the other, cannot be joined.
+            f"UNHEX(MD5(CONCAT_WS(',', {', '.join(f'CAST(QUOTE({column}) AS BINARY)' for column, _ in columns)})))"
         ],
         key=lambda expression, kind: (
             f"CONVERT({expression} USING utf8mb4) COLLATE {collation}"
