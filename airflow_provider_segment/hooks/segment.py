@@ -213,6 +213,7 @@ class SegmentHook(CallMethods, BaseHook):
         sync_id: str,
         keys: Sequence[Any] | None = None,
         *,
+        cursor: Any = None,
         state_conn_id: str | None = None,
         state_schema: str | None = None,
         state_path: str | None = None,
@@ -222,6 +223,8 @@ class SegmentHook(CallMethods, BaseHook):
         :param sync_id: whose state it is.
         :param keys: of rows: values, or tuples of them where the key has several columns; None means all, also when the
             state is about another write key.
+        :param cursor: sets the mark of the sync's cursor back to this value, of the same kind as the mark; without
+            ``keys`` nothing else is forgotten, so that rows which are read again are sent only where they are new.
         :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
         :param state_schema: of the connection.
         :param state_path: of a SQLite file.
@@ -232,7 +235,7 @@ class SegmentHook(CallMethods, BaseHook):
         if (state_conn_id is None) == (state_path is None):
             raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
         where = {"conn_id": state_conn_id, "schema": state_schema, "path": state_path}
-        return reset_state(sync_id, keys, **where, log=self.log)
+        return reset_state(sync_id, keys, cursor=cursor, **where, log=self.log)
 
     @task.as_airflow_exceptions()
     def push_debugger_url(self, context: Context) -> None:

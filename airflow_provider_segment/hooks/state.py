@@ -16,6 +16,7 @@ from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook
 from airflow_provider_segment.core.changes.connection import LOG
 from airflow_provider_segment.core.changes.dry_state import StateView
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.prefilter.by_cursor import read_mark
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import SettingError, StateError
@@ -157,6 +158,7 @@ def reset_state(
     sync_id: str,
     keys: Sequence[Any] | None,
     *,
+    cursor: Any,
     conn_id: str | None,
     schema: str | None,
     path: str | None,
@@ -165,7 +167,8 @@ def reset_state(
     """Forget what a sync knows, or make some keys due again; return the number of entries.
 
     :param sync_id: whose state it is.
-    :param keys: values, or tuples of them; None means all.
+    :param keys: values, or tuples of them; None means all, or with a cursor none.
+    :param cursor: sets the mark of the sync's cursor back.
     :param conn_id: as for open_state(); so are ``schema`` and ``path``.
     :param schema: of the connection.
     :param path: of a SQLite file.
@@ -173,8 +176,15 @@ def reset_state(
     """
     holder = Holder(run_id=f"reset of {sync_id}")
     with open_state(sync_id, None, holder, conn_id=conn_id, schema=schema, path=path, mode="reset", log=log) as state:
+        mark = read_mark(record.cursor_mark if (record := state.filters.record()) is not None else None)
+        if cursor is not None:
+            if record is None or mark is None:
+                raise SettingError(f"cursor: sync_id {sync_id!r} has no mark that could be set back")
+            state.filters.keep_record(record._replace(cursor_mark=mark.set_back(cursor).written()))
+        elif mark is not None and keys is not None:
+            log.warning("Rows before the mark of the cursor %s are not read: give cursor, to set it back", mark.column)
         if keys is None:
-            return state.forget()
+            return 0 if cursor is not None else state.forget()
         rows = [key if isinstance(key, (list, tuple)) else [key] for key in keys]
         found = key_bytes(list(zip(*rows, strict=True)))
         forms = [key for key in found if key is not None] + [form for row in rows for form in other_forms(row)]

@@ -56,6 +56,20 @@ class Mark(NamedTuple):
             return None
         return min(first, high - options.keep_days)
 
+    def set_back(self, value: high_water.Value) -> Mark:
+        """Return the mark at an earlier value.
+
+        :param value: of the column.
+        :raises SettingError: if it is of another kind, or not earlier.
+        """
+        kind = high_water.kind_of(value)
+        if kind != self.kind:
+            raise SettingError(f"cursor: expected a {self.kind}, as the mark is, found a {kind}")
+        high = high_water.read(self.kind, self.high)
+        if value > high:
+            raise SettingError("cursor: the mark can only be set back, since rows before it are not read")
+        return self._replace(high=high_water.written(value), held=None)
+
     def written(self) -> str:
         """Return it as text, for the state."""
         return orjson.dumps(self._asdict()).decode()
