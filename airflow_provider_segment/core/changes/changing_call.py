@@ -36,6 +36,7 @@ class ChangingCall:
     :param watched: the numbers of keys of which the run before found rows with different contents.
     :ivar gone_keys: of the call.
     :ivar fresh: what was sent, or is held, and does not stand in the state yet.
+    :ivar makes_updates: whether the call is made on "updated".
     :ivar is_first: whether no run that went to its end has seen it.
     :ivar known: rows so far whose key the state knew.
     :ivar updated_keys: the numbers of the keys of those that are sent, since they have changed; perhaps millions.
@@ -60,6 +61,7 @@ class ChangingCall:
         self._ids = namespace.maker(call.identity)
         self.gone_keys = GoneKeys(call, self.number, columns, options, state, self._ids)
         self._kinds = call.kinds
+        self.makes_updates = "updated" in call.kinds
         self.is_first = not seen
         self.is_baseline = options.first_run == "baseline" and self.is_first
         self._fingerprints = Fingerprints(

@@ -14,6 +14,7 @@ from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.first_run import check_first_run
 from airflow_provider_segment.core.changes.gone_keys import PAGE, Refuse
 from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight, packed, unpacked
+from airflow_provider_segment.core.changes.mapping_changes import differences
 from airflow_provider_segment.core.changes.prefilter.new_pages import SOUGHT
 from airflow_provider_segment.core.changes.prefilter.rules import Prefilter
 from airflow_provider_segment.core.changes.seen_keys import SeenKeys
@@ -77,6 +78,20 @@ class Changes:
             state.keep_bases({number: bases[-1].known for number, bases in self._bases.items()})
         self._key = [columns.index(name, "key") for name in options.key_columns]
         self.unreadable = 0
+        self._say_what_changed()
+
+    def _say_what_changed(self) -> None:
+        """Say before anything is sent what of the mapping is not as it was, since each call is billed."""
+        if (before := self.prefilter.mapping_before) is None:
+            return
+        found = differences(
+            before,
+            self.prefilter.mapping,
+            lambda name: self._state.bases(self._calls[name].number)[-1].known,
+            lambda name: self._calls[name].makes_updates,
+        )
+        for said in found:
+            self._state.log.warning("The mapping changed: %s", said)
 
     @property
     def known(self) -> dict[str, int]:

@@ -69,7 +69,7 @@ class StateView(State):
             return
         self._has_sample = bool(columns_of(connection, tables.sample))
         self._has_known = bool(columns_of(connection, tables.known))
-        self._has_filter = "cursor_mark" in columns_of(connection, tables.filter)
+        self._has_filter = set(tables.filter.columns.keys()) <= columns_of(connection, tables.filter)
         if "meaning" not in columns:
             self._sql = dataclasses.replace(self._sql, meaning="NULL")
             state = tables.state

@@ -108,6 +108,7 @@ class Tables:
             sa.Column("watched", blob, nullable=False),
             sa.Column("unmade", sa.Text().with_variant(mysql.LONGTEXT, "mysql"), nullable=False),
             sa.Column("sample", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
+            sa.Column("mapping", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
             sa.Column("cursor_mark", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
         )
         self.day = sa.Table(

@@ -21,6 +21,7 @@ import orjson
 from airflow_provider_segment import __version__
 from airflow_provider_segment.calls import OBJECTS, AllColumns, Call, columns_of
 from airflow_provider_segment.core.changes.dry_state import DryState
+from airflow_provider_segment.core.changes.mapping_changes import describe
 from airflow_provider_segment.core.changes.prefilter.arrival import ArrivalFilter
 from airflow_provider_segment.core.changes.prefilter.by_cursor import CursorFilter, Mark, read_mark
 from airflow_provider_segment.core.changes.prefilter.in_warehouse import WarehouseFilter
@@ -80,6 +81,8 @@ class Prefilter:
         otherwise it is left to the client.
     :ivar reason: why it is not used; empty where it is.
     :ivar watched: the numbers of keys of which the run before found rows with different contents.
+    :ivar mapping: what the mapping is.
+    :ivar mapping_before: what it was in the run before that ended whole; None where that is not known.
     :ivar unmade: the calls that no row made in the run before.
     :ivar skipped: rows that were passed over so far.
     """
@@ -109,6 +112,8 @@ class Prefilter:
         self.maker = ArrivalFilter.maker if rows.warehouse is None else rows.warehouse.name
         self.reason = self._why_not(record, state)
         self.watched = frozenset(record.watched if record is not None else ())
+        self.mapping = describe(calls, options)
+        self.mapping_before = record.mapping if record is not None else None
         self.unmade = frozenset(record.unmade if record is not None else ())
         self._filter: RowFilter
         if self._cursor is not None:
@@ -253,6 +258,7 @@ class Prefilter:
             watched=tuple(sorted(self._contested)),
             unmade=tuple(unmade),
             sample=self._sample.kept(always=True),
+            mapping=self.mapping,
         )
         if self._cursor is not None and (moved := self._cursor.moved()) is not None:
             record = record._replace(cursor_mark=moved.written())

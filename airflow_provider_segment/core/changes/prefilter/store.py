@@ -7,11 +7,13 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
 import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes.connection import StateConnection, Work
 from airflow_provider_segment.core.changes.dialects import SqlDialect
 from airflow_provider_segment.core.changes.lease import Lease
+from airflow_provider_segment.core.changes.mapping_changes import Described
 from airflow_provider_segment.core.changes.tables import Tables
 
 # Keys a statement, and a transaction.
@@ -29,6 +31,7 @@ class Record(NamedTuple):
     :param watched: the numbers of keys of which that run found rows with different contents.
     :param unmade: the calls that no row made.
     :param sample: what Sample has kept of the rows' columns.
+    :param mapping: what it was, as mapping_changes has described it.
     :param cursor_mark: how far a run by cursor has come, as Mark has written it.
     """
 
@@ -40,6 +43,7 @@ class Record(NamedTuple):
     watched: tuple[int, ...]
     unmade: tuple[str, ...]
     sample: str | None
+    mapping: Described | None = None
     cursor_mark: str | None = None
 
 
@@ -92,7 +96,7 @@ class FilterStore:
         watched = numbers_in(bytes(row.watched))
         unmade = tuple(json.loads(row.unmade))
         found = (row.maker, row.run, row.mark, row.fingerprint, bool(row.is_whole), watched, unmade, row.sample)
-        return Record(*found, row.cursor_mark)
+        return Record(*found, orjson.loads(row.mapping) if row.mapping else None, row.cursor_mark)
 
     def keep_record(self, record: Record) -> None:
         """Write a record, after all that it stands for.
@@ -102,6 +106,7 @@ class FilterStore:
         table, number = self._filter, self._number
         values = record._asdict() | {"is_whole": int(record.is_whole)}
         values |= {"watched": packed(record.watched), "unmade": json.dumps(record.unmade)}
+        values["mapping"] = None if record.mapping is None else json.dumps(record.mapping)
 
         def keep(connection: sa.engine.Connection) -> None:
             connection.execute(sa.delete(table).where(table.c.sync_no == number))
