@@ -147,7 +147,12 @@ def test_the_plan_that_was_looked_at_is_the_cap(
     """Two tasks, a look and a send: what comes in between is more than was seen, and stops the second one."""
     changes: dict[str, Any] = {"sync_mode": "changes", "state_path": str(tmp_path / "s.db"), "sync_id": "users"}
     left = Track(Constant("Left"), "id", on_change="deleted")
-    settings: dict[str, Any] = {"sql": "SELECT * FROM users", "sql_conn_id": "warehouse", "calls": [USERS, left], "key": "id"}
+    settings: dict[str, Any] = {
+        "sql": "SELECT * FROM users",
+        "sql_conn_id": "warehouse",
+        "calls": [USERS, left],
+        "key": "id",
+    }
     with new_dag() as dag:
         plan = SqlToSegmentOperator(task_id="plan", validate_only=True, **settings, **changes)
         send = SqlToSegmentOperator(
