@@ -155,7 +155,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_written(sql)
-        caps = dict(zip(CAPS, (max_calls, max_added, max_updated, max_deleted, min_rows), strict=True))
+        caps: dict[str, Any] = dict(zip(CAPS, (max_calls, max_added, max_updated, max_deleted, min_rows), strict=True))
         self.options = Options(
             key=key,
             nulls=nulls,
@@ -173,7 +173,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             cursor=cursor,
             lookback=lookback,
             keep_days=keep_days,
-            **_numbers(caps),
+            **{name: cap for name, cap in caps.items() if not is_template(cap)},
         )
         _check_schema(warehouse_schema, sync_mode)
         checked = as_calls(calls)
@@ -233,7 +233,8 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
                 with sigterm.waits():
                     rows = stack.enter_context(self._open(sync_id, task_run))
                 rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
-                caps = _numbers({name: getattr(self, name) for name in CAPS})
+                caps = {name: number_of(name, getattr(self, name)) for name in CAPS}
+                caps["min_rows"] = caps["min_rows"] or 0
                 options = asdict(self.options) | rendered | caps | {"validate_only": is_dry}
                 report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
             note_events(context, report)
@@ -284,12 +285,6 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         return self.get_openlineage_facets_on_start()
 
     get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
-
-
-def _numbers(caps: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the caps that are known: when the DAG is parsed, not those that are templates."""
-    found = {name: number_of(name, cap) for name, cap in caps.items() if not is_template(cap)}
-    return found | {"min_rows": found.get("min_rows") or 0}
 
 
 def _check_cursor(cursor: str | None, calls: Sequence[Call], warehouse_schema: str | None) -> None:

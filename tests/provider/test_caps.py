@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import task
 from filtered import FILTERS, Source, Sync, made_source
 from runs import NO_WAIT, RunDag, new_dag
 from warehouses import SqliteWarehouse
@@ -141,8 +142,9 @@ def test_rows_of_python(segment: SegmentServer, tmp_path: Path) -> None:
     assert SegmentHook().sync(iter(rows), USERS, max_calls=30, **options).accepted == 30
 
 
+@pytest.mark.parametrize("more", [0, 1], ids=["nothing comes in between", "a row comes in between"])
 def test_the_plan_that_was_looked_at_is_the_cap(
-    segment: SegmentServer, users: SqliteWarehouse, run_dag: RunDag, tmp_path: Path
+    segment: SegmentServer, users: SqliteWarehouse, run_dag: RunDag, tmp_path: Path, more: int
 ) -> None:
     """Two tasks, a look and a send: what comes in between is more than was seen, and stops the second one."""
     changes: dict[str, Any] = {"sync_mode": "changes", "state_path": str(tmp_path / "s.db"), "sync_id": "users"}
@@ -158,7 +160,13 @@ def test_the_plan_that_was_looked_at_is_the_cap(
         send = SqlToSegmentOperator(
             task_id="send", max_calls="{{ ti.xcom_pull('plan')['not_sent'] }}", **settings, **changes
         )
-        plan >> send
+
+        @task
+        def come() -> None:
+            users.insert("users", [(100 + n, "free") for n in range(more)] or [(1, "free")])
+
+        plan >> come() >> send
     run = run_dag(dag)
-    assert run.task("send")[0] == "success"
-    assert run.xcom("send")["accepted"] == run.xcom("plan")["not_sent"] == 30
+    assert run.xcom("plan")["not_sent"] == 30
+    assert run.task("send")[0] == ("failed" if more else "success")
+    assert len(segment.messages) == (0 if more else 30)

@@ -337,7 +337,10 @@ AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
         )
         for value in (-0.1, 1.1, -5, True, float("nan"))
     },
-    "a cap that is no number": ({"max_deleted": "10%"}, "max_deleted: expected a number, found '10%'"),
+    "a cap that is no number": (
+        {"max_deleted": "10%"},
+        "max_deleted: expected a count, or a share below 1; found '10%'",
+    ),
     "an unknown kind": (
         {"calls": {"call": "identify", "user_id": "id", "on_change": ["removed"]}},
         "Identify(on_change=...): expected a list of added, updated, deleted; found ['removed']",
