@@ -15,7 +15,7 @@ from airflow_provider_segment.hooks import sigterm
 from airflow_provider_segment.transfers.database_errors import Query, call_driver
 from airflow_provider_segment.transfers.query import open_query
 from airflow_provider_segment.transfers.sql_hook import sql_hook
-from airflow_provider_segment.transfers.statements import check_one, derived, only_reads
+from airflow_provider_segment.transfers.statements import check_one, derived, is_limited, only_reads
 
 # The name of the parameter, where parameters have names.
 NAME = "segment_cursor"
@@ -51,6 +51,8 @@ def open_from_mark(
     check_one(sql)
     if not only_reads(sql):
         raise SettingError("sql: with a cursor expected a SELECT that changes nothing")
+    if is_limited(sql):
+        raise SettingError("sql: with a cursor expected a query without LIMIT: rows beyond it would never be read")
     with ExitStack() as stack:
         reading: dict[str, Any] = {"hook_params": hook_params, "fetch_size": fetch_size}
         query = QueryFromMark(conn_id, sql, parameters, column, reading, stack)
@@ -78,6 +80,8 @@ class QueryFromMark:
         self._kind = hook.conn_type
         with closing(call_driver(hook.get_conn, "connecting")) as connection:
             self._style = _STYLES.get(self._kind) or _style(connection)
+            # It looks for its placeholders alone, and leaves percent signs as they are.
+            self._is_literal = type(connection).__module__.startswith("mysql.connector")
             described = f"SELECT * FROM (\n{derived(sql)}\n) u WHERE 1 = 0"  # noqa: S608  the user's own query
             cursor = call_driver(connection.cursor, "connecting")
             arguments = (described, parameters) if parameters else (described,)
@@ -102,9 +106,10 @@ class QueryFromMark:
     def _from(self, first: Any) -> tuple[str, Any]:
         """Return the query from a value on, and its parameters."""
         query, parameters = derived(self._sql), self._parameters
-        if self._style in ("format", "pyformat") and not parameters:
+        if self._style in ("format", "pyformat") and not parameters and not self._is_literal:
             query = query.replace("%", "%%")  # with parameters a percent sign is written twice
-        placeholder, parameters = bound(self._style, self._kind, parameters, first)
+        style = "pyformat by name" if self._is_literal else self._style
+        placeholder, parameters = bound(style, self._kind, parameters, first)
         quote = "`" if self._kind in _BACKTICKS else '"'
         column = f"u.{quote}{self.column}{quote}"
         where = f"{column} >= {placeholder} OR {column} IS NULL"
@@ -119,12 +124,12 @@ def bound(style: str, kind: str, parameters: Any, value: Any) -> tuple[str, Any]
     :param parameters: that the query has.
     :param value: of the one more.
     """
-    with_names = isinstance(parameters, Mapping) or style == "named" or kind in _STYLES
+    with_names = isinstance(parameters, Mapping) or style in ("named", "pyformat by name") or kind in _STYLES
     if not with_names or (parameters and not isinstance(parameters, Mapping)):
         more: Sequence[Any] = [*(parameters or ()), value]
         sign = {"qmark": "?", "numeric": f":{len(more)}", "named": f":{NAME}"}.get(style, "%s")
         return sign, more
-    sign = f"%({NAME})s" if style in ("format", "pyformat") else f"${NAME}" if kind == "duckdb" else f":{NAME}"
+    sign = f"%({NAME})s" if "format" in style else f"${NAME}" if kind == "duckdb" else f":{NAME}"
     return sign, {**(parameters or {}), NAME: value}
 
 

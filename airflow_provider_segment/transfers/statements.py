@@ -85,6 +85,21 @@ def only_reads(sql: str) -> bool:
     )
 
 
+def is_limited(sql: str) -> bool:
+    """Tell whether a query ends with a LIMIT, or the like, that is its own and not one of a query within it.
+
+    :param sql: the query.
+    """
+    from sqlparse import lexer, tokens
+
+    depth = 0
+    for kind, text in lexer.tokenize(sql):  # type: ignore[no-untyped-call]  # sqlparse has no annotations
+        depth += (text == "(") - (text == ")") if kind in tokens.Punctuation else 0
+        if depth == 0 and kind in tokens.Keyword and text.upper() in ("LIMIT", "FETCH", "TOP", "OFFSET"):
+            return True
+    return False
+
+
 def derived(sql: str) -> str:
     """Return a query as it may stand within another one: without the semicolon at its end.
 

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +391,37 @@ def test_keep_days_of_rows_that_move(few: Orders, segment: SegmentServer) -> Non
     assert arrived(segment) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("what", ["a new call", "another column", "no cursor", "a longer lookback", "set back"])
+def test_what_was_forgotten_is_not_sent_again(few: Orders, segment: SegmentServer, what: str) -> None:
+    """A run that would read rows whose keys were forgotten fails before it sends anything; as it was, it goes on."""
+    few.add(hours(*range(0, 480, 24)))
+    few.send(keep_days=3)
+    changed: dict[str, dict[str, Any]] = {
+        "a new call": {"calls": [ORDERED, SECOND], "keep_days": 3},
+        "another column": {"cursor": "id"},
+        "no cursor": {"cursor": None},
+        "a longer lookback": {"keep_days": 9, "lookback": 5 * 24 * HOUR},
+    }
+    set_back = partial(SegmentHook().reset, "orders", cursor=str(START), state_path=few.where["state_path"])
+    again = set_back if what == "set back" else partial(few.send, **changed[what])
+    with pytest.raises(Exception, match="keep_days: keys of old rows were forgotten"):
+        again()
+    few.add(hours(500))
+    assert few.send(keep_days=3)["added"] == 1
+    assert arrived(segment) == list(range(1, 22))
+    assert segment.duplicates == []
+
+
+@pytest.mark.parametrize("junk", ["unknown", "9999-99-99"])
+def test_a_text_that_is_no_time(few: Orders, segment: SegmentServer, junk: str) -> None:
+    """Among times that are written as text another text, which might sort after all of them, stops the run."""
+    few.add(hours(1, 2))
+    few.source.run(f"INSERT INTO orders VALUES (9, 1, '{junk}')")  # noqa: S608
+    with pytest.raises(Exception, match="found text and timestamp as text; expected one kind"):
+        few.send()
+    assert segment.requests == []
+
+
 # Settings
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -420,6 +452,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a query that changes": (
         {"sql": "DELETE FROM orders RETURNING id, total, ordered_at"},
         "sql: with a cursor expected a SELECT that changes nothing",
+    ),
+    "a limit": (
+        {"sql": "SELECT * FROM orders ORDER BY ordered_at LIMIT 4"},
+        "sql: with a cursor expected a query without LIMIT",
+    ),
+    "fractions": (
+        {"sql": "SELECT id, total, id + 0.5 AS at FROM orders", "cursor": "at"},
+        "found a float; expected timestamps, dates, whole numbers or texts that sort",
     ),
     "a timedelta of numbers": (
         {"cursor": "id", "lookback": HOUR},

@@ -101,13 +101,15 @@ def test_each_type(
         assert send(kind, tmp_path, lookback=lookback)["added"] == 1
     sent = sorted(int(message["userId"]) for message in segment.messages)
     assert sent == sorted(n for (n,) in source.run("SELECT id FROM things"))
+    assert segment.duplicates == []
 
 
 QUERIES: dict[str, tuple[str, Any]] = {
     "a comment at the end": ("SELECT id, happened FROM things -- all of them", None),
     "a semicolon": ("SELECT id, happened FROM things;", None),
     "WITH": ("WITH t AS (SELECT * FROM things) SELECT id, happened FROM t", None),
-    "ORDER BY and LIMIT": ("SELECT id, happened FROM things ORDER BY id DESC LIMIT 1000", None),
+    "a LIMIT within": ("SELECT id, happened FROM (SELECT * FROM things LIMIT 1000) t", None),
+    "percent signs in a text": ("SELECT id, happened, '%Y 100%%' AS t FROM things WHERE id % 10 < 9", None),
     "LIKE": ("SELECT id, happened FROM things WHERE 'a%b' LIKE 'a%' OR 7 % 2 = 0", None),
     "parameters": ("SELECT id, happened FROM things WHERE id > {} AND 'a%%b' LIKE 'a%%'", [0]),
     "named parameters": ("SELECT id, happened FROM things WHERE id > {name}", {"least": 0}),

@@ -12,6 +12,7 @@ from airflow_provider_segment.core.errors import SettingError
 
 Value: TypeAlias = Any  # a timestamp, a date, a whole number or a text
 
+TIME_AS_TEXT = "timestamp as text"
 SUPPORTED = "timestamps, dates, whole numbers or texts that sort"
 # Where it is not known which zone a timestamp belongs to, it is surely over when it is over here.
 _LAST_ZONE = dt.timezone(dt.timedelta(hours=-12))
@@ -32,7 +33,7 @@ def kind_of(value: Value) -> str:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value == int(value):
         return "whole number"
     if isinstance(value, str):
-        return "text"
+        return TIME_AS_TEXT if _moment(value) is not None else "text"
     raise SettingError(f"found a {type(value).__name__}; expected {SUPPORTED}")
 
 
@@ -50,7 +51,7 @@ def read(kind: str, text: str) -> Value:
     :param kind: of the value.
     :param text: of it.
     """
-    if kind.startswith("timestamp"):
+    if kind.startswith("timestamp") and kind != TIME_AS_TEXT:
         return dt.datetime.fromisoformat(text)
     if kind == "date":
         return dt.date.fromisoformat(text)
@@ -68,13 +69,13 @@ def back(value: Value, lookback: dt.timedelta | float) -> Value:
         return value
     kind = kind_of(value)
     span = lookback if isinstance(lookback, dt.timedelta) else dt.timedelta(seconds=lookback)
-    if kind.startswith("timestamp"):
+    if isinstance(value, dt.datetime):
         return value - span
     if kind == "date":
         return value - math.ceil(span / _DAY) * _DAY
     if kind == "whole number" and not isinstance(lookback, dt.timedelta):
         return value - math.ceil(lookback)
-    moment = _moment(value) if kind == "text" else None
+    moment = _moment(value) if kind == TIME_AS_TEXT else None
     if moment is None:
         raise SettingError(
             f"lookback: expected a column of timestamps or dates, or a number for one of whole numbers; found {kind}"

@@ -7,8 +7,10 @@ and the state keeps them from being sent twice; so rows with one and the same va
 
 from __future__ import annotations
 
+import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 import orjson
@@ -30,6 +32,7 @@ class Mark(NamedTuple):
     :param high: the largest value of a settled row.
     :param held: the least value of a row that is not settled; None where all are.
     :param calls: for which this is so.
+    :param forgotten: the first day whose keys are still known, where ``keep_days`` has forgotten those before.
     """
 
     column: str
@@ -37,6 +40,22 @@ class Mark(NamedTuple):
     high: str
     held: str | None
     calls: tuple[str, ...]
+    forgotten: int | None = None
+
+    def check_known(self, first: high_water.Value, reason: str) -> None:
+        """Refuse to read rows whose keys were forgotten: they would be sent again.
+
+        :param first: the value from which on rows are read; None means all.
+        :param reason: why.
+        :raises SettingError: if there are such.
+        """
+        if self.forgotten is None or (first is not None and (high_water.day_of(first) or 0) >= self.forgotten):
+            return
+        raise SettingError(
+            f"keep_days: keys of old rows were forgotten, and this run would read those rows ({reason}) and send them "
+            "again. Leave cursor, lookback and calls as they were, and give a new call a sync_id of its own; to send "
+            "all rows again on purpose, start over with SegmentHook.reset"
+        )
 
     def first(self, options: Options) -> high_water.Value:
         """Return the value from which on rows are read.
@@ -68,6 +87,7 @@ class Mark(NamedTuple):
         high = high_water.read(self.kind, self.high)
         if value > high:
             raise SettingError("cursor: the mark can only be set back, since rows before it are not read")
+        self.check_known(value, "the mark is set back")
         return self._replace(high=high_water.written(value), held=None)
 
     def written(self) -> str:
@@ -126,8 +146,15 @@ class CursorFilter:
         return ""
 
     def open(self) -> Pages:
-        """Return the rows to look at."""
-        return self._query.read(None if self.why_all() or self._mark is None else self._mark.first(self._options))
+        """Return the rows to look at.
+
+        :raises SettingError: if there are such whose keys were forgotten.
+        """
+        reason, first = self.why_all(), None
+        if self._mark is not None:
+            first = None if reason else self._mark.first(self._options)
+            self._mark.check_known(first, reason or "lookback or keep_days has grown")
+        return self._query.read(first)
 
     def look(self, page: Sequence[Row], first: int) -> Sequence[int]:
         """Return the places of all rows, and take their values.
@@ -137,6 +164,10 @@ class CursorFilter:
         """
         self._page = [row[self._place] for row in page]
         placed = [value for value in self._page if value is not None and type(value) is not Unreadable]
+        if placed and isinstance(placed[0], dt.datetime) and placed[0].tzinfo is not None:
+            # Python compares two times of one zone by what its clocks show, which repeat an hour in autumn.
+            self._page = [value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value for value in self._page]
+            placed = [value for value in self._page if isinstance(value, dt.datetime)]
         self._firsts.append(first)
         self._lows.append(None)
         if placed:
@@ -153,11 +184,13 @@ class CursorFilter:
     def _bounds(self, values: Sequence[high_water.Value], first: int) -> tuple[high_water.Value, high_water.Value]:
         """Return the least and the largest value, if all are of one kind, which is that of the mark."""
         where = f"cursor: column {self._query.column}"
-        one_of_each = {type(value): value for value in values}.values()
+        types = {type(value): value for value in values}
+        # Texts and decimals of one column may be of several kinds.
+        judged = types.values() if types.keys().isdisjoint((str, Decimal)) else values
         try:
-            kinds = {self._kind} - {""} | {high_water.kind_of(value) for value in one_of_each}
+            kinds = {self._kind} - {""} | set(map(high_water.kind_of, judged))
             bounds = min(values), max(values)
-            high_water.back(bounds[0], self._options.lookback)
+            high_water.back(bounds[1], self._options.lookback)
         except (ArithmeticError, TypeError, ValueError) as error:
             reason = str(error) if isinstance(error, SettingError) else "found values that cannot be compared"
             raise SettingError(f"{where}, rows from {first:,} on: {reason}; cast it in the query") from None
@@ -194,7 +227,7 @@ class CursorFilter:
     def moved(self) -> Mark | None:
         """Return the mark for the next run; None where there is none."""
         mark = None if self.why_all() else self._mark
-        is_text = self._kind == "text" and high_water.day_of(self._high or "") is None
+        is_text = self._kind == "text"
         if self._high is None or self._stays or (is_text and self._held):
             # The database's order of texts need not be Python's: of some it is not known which lie before a held one.
             return mark
@@ -202,7 +235,9 @@ class CursorFilter:
         if mark is not None and not is_text:
             high = max(high, high_water.read(mark.kind, mark.high))
         held = high_water.written(self._held[0]) if self._held else None
-        return Mark(self._query.column, self._kind, high_water.written(high), held, self._calls)
+        moved = Mark(self._query.column, self._kind, high_water.written(high), held, self._calls)
+        days = [self._mark.forgotten if self._mark is not None else None, moved.oldest_kept(self._options)]
+        return moved._replace(forgotten=max((day for day in days if day is not None), default=None))
 
     @property
     def is_held(self) -> bool:

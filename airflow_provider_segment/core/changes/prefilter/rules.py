@@ -105,9 +105,11 @@ class Prefilter:
         self._record = record = self._store.record()
         self._options = options
         self._cursor: CursorFilter | None = None
+        mark = read_mark(record.cursor_mark if record is not None else None)
+        if mark is not None and rows.cursor is None:
+            mark.check_known(None, "without the cursor")
         if rows.cursor is not None:
             place, names = columns.index(rows.cursor.column, "cursor"), [call.identity for call in calls]
-            mark = read_mark(record.cursor_mark if record is not None else None)
             self._cursor = CursorFilter(rows.cursor, place, options, names, mark, self._store.now())
         self.maker = ArrivalFilter.maker if rows.warehouse is None else rows.warehouse.name
         self.reason = self._why_not(record, state)
