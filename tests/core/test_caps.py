@@ -201,7 +201,7 @@ def test_held_and_sent_at_once_are_the_same(
             for rows in days:
                 segment.reset()
                 if refused:
-                    segment.refuse(lambda message: message["userId"] == "3")
+                    segment.refuse(lambda message: (message["type"], message["userId"]) == ("identify", "3"))
                 report = table.send(rows, calls, page=page, max_events=3, max_rejected=999, max_in_flight=1, **caps)
                 sent = [{**message, "messageId": ""} for message in segment.messages]
                 told = {k: v for k, v in report.as_dict().items() if k not in ("seconds", "bytes", "requests")}
