@@ -83,3 +83,14 @@ BACK: dict[str, tuple[Any, Any, Any]] = {
 def test_back(value: Any, lookback: Any, expected: Any) -> None:
     """The lookback never takes away less than it says."""
     assert high_water.back(value, lookback) == expected
+
+
+def test_set_back_keeps_what_is_held() -> None:
+    """A mark that is set back to a value after a row that was refused is still held by that row."""
+    found = reading()
+    found.look([(50,), (100,)], 1)
+    found.unsettle(1)
+    moved = found.moved()
+    assert moved is not None
+    assert moved.set_back(80).first(OPTIONS) == 50
+    assert moved.set_back(20).first(OPTIONS) == 20

@@ -6,7 +6,7 @@ import marshal
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from airflow_provider_segment.core.delivery.batching import Batch
@@ -69,5 +69,5 @@ class HeldBatches:
 
     def close(self) -> None:
         """Let the file go."""
-        with self._on_disk():
+        with suppress(OSError):  # what was buffered may find no room, and is not needed
             self._file.close()

@@ -88,7 +88,7 @@ class Mark(NamedTuple):
         if value > high:
             raise SettingError("cursor: the mark can only be set back, since rows before it are not read")
         self.check_known(value, "the mark is set back")
-        return self._replace(high=high_water.written(value), held=None)
+        return self._replace(high=high_water.written(value))  # a row that is held may lie before it
 
     def written(self) -> str:
         """Return it as text, for the state."""
@@ -167,7 +167,7 @@ class CursorFilter:
         if placed and isinstance(placed[0], dt.datetime) and placed[0].tzinfo is not None:
             # Python compares two times of one zone by what its clocks show, which repeat an hour in autumn.
             self._page = [value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value for value in self._page]
-            placed = [value for value in self._page if isinstance(value, dt.datetime)]
+            placed = [value for value in self._page if value is not None and type(value) is not Unreadable]
         self._firsts.append(first)
         self._lows.append(None)
         if placed:
