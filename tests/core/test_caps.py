@@ -198,9 +198,10 @@ def test_held_and_sent_at_once_are_the_same(
         found = []
         for name, caps in (("free", {"max_deleted": 1}), ("held", {"max_calls": 10_000, "max_deleted": 1})):
             table, of_days = Table(segment, Path(folder) / name), []
-            for rows in days:
+            for rows in map(list, days):
                 segment.reset()
-                if refused:
+                if refused:  # of two rows of a key, what becomes of the second depends on whether the first has ended
+                    rows = list(dict(rows).items())
                     segment.refuse(lambda message: (message["type"], message["userId"]) == ("identify", "3"))
                 report = table.send(rows, calls, page=page, max_events=3, max_rejected=999, max_in_flight=1, **caps)
                 sent = [{**message, "messageId": ""} for message in segment.messages]
