@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import tomllib
+from collections import Counter
 
 import pytest
 from doc_blocks import PAGES, ROOT
@@ -60,6 +61,12 @@ def test_a_file_that_is_named_is_there() -> None:
         names += [name for name in MODULE.findall(text) if not is_module(name)]
         gone += [f"{file.relative_to(ROOT)}: {name}" for name in dict.fromkeys(names)]
     assert gone == []
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """All tests can run in one process: pytest imports a module by its name alone."""
+    names = Counter(path.name for path in (ROOT / "tests").glob("*/*.py") if path.name != "conftest.py")
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def row_of(what: str) -> tuple[list[str], list[str]]:
