@@ -70,6 +70,8 @@ class WarehouseDialect:
     :param index: what stands before AS, of the names and types of key columns, so that joins need not look at all rows.
     :param delete: the statement that deletes the rows of one table whose key stands in another; None means IN.
     :param user: the statement that names the user.
+    :param remainder: of the division of two whole numbers.
+    :param unordered: what a window over rows without an order needs for ROW_NUMBER.
     """
 
     name: str
@@ -94,6 +96,8 @@ class WarehouseDialect:
     index: Callable[[Sequence[tuple[str, str]]], str] = lambda columns: ""
     delete: Callable[[str, str, str], str] | None = None
     user: str = "SELECT current_user"
+    remainder: Callable[[str, str], str] = "{} % {}".format
+    unordered: str = ""
 
     def quoted(self, name: str) -> str:
         """Return a name as an identifier.
@@ -261,6 +265,7 @@ SNOWFLAKE = WarehouseDialect(
     key=_as_is,
     grant=lambda schema, user: f"GRANT USAGE, CREATE TABLE ON SCHEMA {schema} TO ROLE {user}",
     create="CREATE TRANSIENT TABLE",
+    unordered="ORDER BY NULL",
     user="SELECT current_role()",
 )
 
@@ -282,6 +287,7 @@ BIGQUERY = WarehouseDialect(
     scratch="SELECT table_name FROM `{schema}`.INFORMATION_SCHEMA.TABLES WHERE STARTS_WITH(table_name, '{prefix}')",
     expiring=" OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 7 DAY))",
     user="SELECT SESSION_USER()",
+    remainder="MOD({}, {})".format,
 )
 
 
@@ -319,6 +325,7 @@ DATABRICKS = WarehouseDialect(
     delete=_delete,
     session=("SET TIME ZONE 'UTC'",),
     user="SELECT current_user()",
+    unordered="ORDER BY NULL",
 )
 
 DIALECTS = {

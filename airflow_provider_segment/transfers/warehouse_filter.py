@@ -84,6 +84,9 @@ class WarehouseTables:
     :param reading: how rows are read.
     """
 
+    is_planned = False
+    buckets = 0
+
     def __init__(
         self, conn_id: str, sql: str, parameters: Any, schema: str, sync_id: str, label: str, reading: dict[str, Any]
     ) -> None:
@@ -149,7 +152,7 @@ class WarehouseTables:
             known = None if mark is None else self._known(mark, statements)
             self._is_full = known is None
             first = statements.all_due() if known is None else statements.changed()
-            self._stack.callback(self._drop, statements.due)
+            self._stack.callback(self.leave_due, statements.due)
             self._run(first, 1)
             ops = Counter(dict(self._run(statements.counts())))
             rows = sum(ops.values()) - ops["gone"]
@@ -169,6 +172,11 @@ class WarehouseTables:
         with open_query(self._conn_id, statements.gone(), lineage_sql=self._sql, **self._reading) as found:
             yield from found.pages
 
+    def keys(self) -> Iterator[Sequence[Sequence[Any]]]:
+        """Yield the keys of the rows; see Warehouse."""
+        with open_query(self._conn_id, self._due().keys_of_rows(), lineage_sql=self._sql, **self._reading) as found:
+            yield from found.pages
+
     def settle(self, mark: str, unsettled: Sequence[int]) -> None:
         """Remember the rows as settled; see Warehouse."""
         statements, table = self._due(), self._table("segment_filter")
@@ -180,7 +188,11 @@ class WarehouseTables:
             self._run(statement)
         said = self._signed(mark, statements)
         self._run(f"INSERT INTO {table} (sync, mark) VALUES ('{self._sync}', '{said}')")
-        self._drop(statements.due)
+        self.leave_due(statements.due)
+
+    def leave_due(self, due: str) -> None:
+        """Drop the rows that were laid out: nobody needs them any more."""
+        self._drop(due)
 
     def close(self) -> None:
         """Drop what a run has left that did not end whole, and close the connection."""
@@ -206,7 +218,8 @@ class WarehouseTables:
         keys = [by_name.get(name) or lower[name.lower()] for name in key]
         end = dry if is_dry else str(run)
         seen, due = (self._table(f"segment_{name}") for name in (f"seen_{self._names}", f"due_{self._names}_{end}"))
-        return Statements(self._dialect, self._sql, columns, keys, [by_name[name] for name in mapped], seen, due)
+        differing = [by_name[name] for name in mapped]
+        return Statements(self._dialect, self._sql, columns, keys, differing, seen, due, self.buckets)
 
     def _due(self) -> Statements:
         if self._statements is None:

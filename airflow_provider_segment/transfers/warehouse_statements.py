@@ -9,6 +9,7 @@ from airflow_provider_segment.transfers.warehouse_dialects import Column, Wareho
 
 # Columns of ours; the names of the query's columns may not begin so.
 PREFIX = "segment_"
+BUCKET = f"{PREFIX}bucket"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Statements:
     :param mapped: the columns that tell two rows apart.
     :param seen: the table of what was settled.
     :param due: the table of the rows of this run that may have changed.
+    :param buckets: where several tasks send the rows, in how many buckets these lie; those of one key lie in one.
     """
 
     dialect: WarehouseDialect
@@ -31,6 +33,7 @@ class Statements:
     mapped: Sequence[Column]
     seen: str
     due: str
+    buckets: int = 0
 
     @property
     def _keys(self) -> list[str]:
@@ -102,9 +105,12 @@ class Statements:
         first = f"CASE WHEN t.{PREFIX}op = 'gone' THEN 1 ELSE 0 END"
         number = f"ROW_NUMBER() OVER (ORDER BY {first}, {self._listed('t')})"
         signed = f"CASE WHEN t.{PREFIX}op = 'gone' THEN -{number} ELSE {number} END"
+        bucket = ""
+        if self.buckets:
+            bucket = f", {in_buckets(self.dialect, [f't.{name}' for name in self._keys], self.buckets)}"
         return (
             f"{self.dialect.create} {self.due}{self.dialect.expiring} AS SELECT t.*, {signed} AS {PREFIX}n, "
-            f"1 AS {PREFIX}ok FROM ({rows}) t"
+            f"1 AS {PREFIX}ok{bucket} FROM ({rows}) t"
         )
 
     def rest(self, last: int, *, has_changed: bool) -> tuple[str, int] | None:
@@ -116,12 +122,14 @@ class Statements:
         """
         parts = []
         names = f"{PREFIX}op, {', '.join((*self._keys, *self._contents))}, {self._names}, {PREFIX}n, {PREFIX}ok"
+        names += f", {BUCKET}" if self.buckets else ""
         if has_changed:
-            keys = ", ".join(self._keys)
+            keys = ", ".join([*self._keys, *([BUCKET] if self.buckets else [])])
             changed = f"(SELECT DISTINCT {keys} FROM {self.due} WHERE {PREFIX}op = 'changed')"
             parts.append(
                 f"SELECT 'same' AS {PREFIX}op, {self._listed('q')}, {self._theirs('q')}, "
-                f"{last} + ROW_NUMBER() OVER (ORDER BY {self._listed('q')}) AS {PREFIX}n, 1 AS {PREFIX}ok "
+                f"{last} + ROW_NUMBER() OVER (ORDER BY {self._listed('q')}) AS {PREFIX}n, 1 AS {PREFIX}ok"
+                f"{f', d.{BUCKET}' if self.buckets else ''} "
                 f"FROM {self._rows} q JOIN {changed} d ON {self._joined('d', 'q')} "
                 f"JOIN {self.seen} s ON {self._joined('s', 'q')} WHERE NOT ({self._differs})"
             )
@@ -131,7 +139,8 @@ class Statements:
             gone = f"(SELECT {keys} FROM {self.seen} EXCEPT SELECT {keys} FROM {self._rows} q)"
             parts.append(
                 f"SELECT 'gone' AS {PREFIX}op, {keys}, {nulls}, "
-                f"-ROW_NUMBER() OVER (ORDER BY {keys}) AS {PREFIX}n, 1 AS {PREFIX}ok FROM {gone} s"
+                f"-ROW_NUMBER() OVER (ORDER BY {keys}) AS {PREFIX}n, 1 AS {PREFIX}ok"
+                f"{', 0' if self.buckets else ''} FROM {gone} s"
             )
         if not parts:
             return None
@@ -153,6 +162,11 @@ class Statements:
     def read(self) -> str:
         """Return what reads the rows in the order of their numbers."""
         return f"SELECT {self._names} FROM {self.due} WHERE {PREFIX}n > 0 ORDER BY {PREFIX}n"
+
+    def keys_of_rows(self) -> str:
+        """Return what reads the keys of the rows, as the query returned them."""
+        names = ", ".join(self.dialect.quoted(column.name) for column in self.key)
+        return f"SELECT {names} FROM {self.due} WHERE {PREFIX}n > 0"
 
     def gone(self) -> str:
         """Return what reads the keys that are gone, each with its number."""
@@ -205,3 +219,14 @@ class Statements:
             f"INSERT INTO {self.seen} ({names}) {grouped}",
             f"INSERT INTO {self.seen} ({names}) {listed}",
         ]
+
+
+def in_buckets(dialect: WarehouseDialect, together: Sequence[str], buckets: int) -> str:
+    """Return the column that puts rows into buckets, of about equal size.
+
+    :param dialect: of the database.
+    :param together: the expressions whose equal values lie in one bucket.
+    :param buckets: their number.
+    """
+    ranked = f"(DENSE_RANK() OVER (ORDER BY {', '.join(together)}) - 1)"
+    return f"{dialect.remainder(ranked, str(buckets))} AS {BUCKET}"

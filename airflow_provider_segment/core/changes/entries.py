@@ -116,8 +116,10 @@ class Entries:
         :return: the counts at the beginning of each run since one ended whole, in order; the last is this run's.
         """
         base = self._tables.known.c
-        earlier = sa.select(base.run, base.known).where(base.call_no == call, base.run < self.run).order_by(base.run)
-        found = self._connection.run("counting keys", lambda c: [Base(*row) for row in c.execute(earlier)])
+        kept = sa.select(base.run, base.known).where(base.call_no == call, base.run <= self.run).order_by(base.run)
+        found = self._connection.run("counting keys", lambda c: [Base(*row) for row in c.execute(kept)])
+        if found and found[-1].run == self.run:  # another task of this run has counted them, and others added keys
+            return found
         return [*found, Base(self.run, self.count(call))]
 
     def keep_bases(self, known: Mapping[int, int]) -> None:

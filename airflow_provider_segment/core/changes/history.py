@@ -71,6 +71,44 @@ class History:
             query = query.where(table.c.run == run)
         connection.execute(query.values(state=state, ended=ended))
 
+    def plan(
+        self, connection: sa.engine.Connection, sync_no: int, run: int, holder: Holder | None = None
+    ) -> str | None:
+        """Return the plan of a run that several tasks do, as long as it lasts.
+
+        :param connection: within a transaction.
+        :param sync_no: the sync's number.
+        :param run: the run's number.
+        :param holder: who must have begun it; None takes that of any.
+        """
+        table = self._run.c
+        query = sa.select(self._run).where(table.sync_no == sync_no, table.run == run)
+        row = connection.execute(query).one_or_none()
+        is_theirs = row is not None and holder is not None and _holder_of(row).name != holder.name
+        return None if row is None or is_theirs else row.plan
+
+    def keep_plan(self, connection: sa.engine.Connection, sync_no: int, run: int, plan: str | None) -> None:
+        """Write down the plan of a run, or with None that it is done.
+
+        :param connection: within a transaction.
+        :param sync_no: the sync's number.
+        :param run: the run's number.
+        :param plan: as JSON.
+        """
+        table = self._run
+        connection.execute(sa.update(table).where(table.c.sync_no == sync_no, table.c.run == run).values(plan=plan))
+
+    def reopen(self, connection: sa.engine.Connection, sync_no: int, run: int) -> None:
+        """Write down that a run goes on.
+
+        :param connection: within a transaction.
+        :param sync_no: the sync's number.
+        :param run: the run's number.
+        """
+        table = self._run
+        query = sa.update(table).where(table.c.sync_no == sync_no, table.c.run == run)
+        connection.execute(query.values(state="running", ended=None))
+
     def describe(self, connection: sa.engine.Connection, sync_no: int, run: int) -> str:
         """Return who a run is, and since when.
 
@@ -82,8 +120,7 @@ class History:
         row = connection.execute(sa.select(table).where(table.c.sync_no == sync_no, table.c.run == run)).first()
         if row is None:
             return "a run of an older version of this package"
-        holder = Holder(*(getattr(row, name) for name in _HOLDER))
-        return f"{'a reset' if row.mode == 'reset' else holder}, {_since(row.started)}"
+        return f"{'a reset' if row.mode == 'reset' else _holder_of(row)}, {_since(row.started)}"
 
     def check_tasks(self, connection: sa.engine.Connection, sync_no: int, details: RunDetails) -> None:
         """Refuse a sync that another task of the same DAG run has run: each would take the other's keys for gone.
@@ -113,6 +150,10 @@ class History:
                     "where a call is on 'deleted' each would take the other's keys for gone. Nothing was sent. Give "
                     "each task a sync_id of its own"
                 )
+
+
+def _holder_of(row: Any) -> Holder:
+    return Holder(*(getattr(row, name) for name in _HOLDER))
 
 
 def _since(seconds: int) -> str:

@@ -36,10 +36,12 @@ class Lease:
     :param sync_id: whose state it is.
     :param details: of this run.
     :param seconds: after which a lease that nobody renews is free.
+    :param wait: seconds to wait for one that another run holds; None means as long as it takes to run out.
     :ivar number: of the sync in this database.
     :ivar generation: of its message ids.
     :ivar run: the number of this run.
     :ivar is_recovering: whether the run before left calls whose fate is not known, also for keys that are not known.
+    :ivar plan: of a run that several tasks do, as JSON; None where this run has none.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Lease:
         sync_id: str,
         details: RunDetails,
         seconds: int = LEASE_SECONDS,
+        wait: float | None = None,
     ) -> None:
         self._engine = engine
         self._connection = connection
@@ -60,21 +63,24 @@ class Lease:
         self._sync_id = sync_id
         self._details = details
         self._seconds = seconds
+        self._wait = seconds + 1.0 if wait is None else wait
         self._token = uuid.uuid4().hex
         self._closing = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="segment-lease", daemon=True)
         self.number, self.generation, self.run, self.is_recovering = 0, "", 0, False
+        self.plan: str | None = None
 
-    def take(self, write_key: str | None) -> None:
-        """Take the lease; one that another run holds is waited for, as long as it takes to run out.
+    def take(self, write_key: str | None, *, goes_on: bool = False) -> None:
+        """Take the lease for a new run; one that another run holds is waited for.
 
         :param write_key: the fingerprint of the source's key; None takes the state of any.
+        :param goes_on: whether a run that the same task has planned, and that has not ended, is gone on with.
         :raises SettingError: if there is no such state, or it is not for this run.
         :raises LeaseError: if the other run goes on.
         """
-        most, began, is_waiting = self._seconds + 1.0, time.monotonic(), False
+        most, began, is_waiting = self._wait, time.monotonic(), False
         while True:
-            held = self._connection.run("taking its lease", lambda c: self._try_to_take(c, write_key))
+            held = self._connection.run("taking its lease", lambda c: self._try_to_take(c, write_key, goes_on=goes_on))
             if held is None:
                 break
             waited = time.monotonic() - began
@@ -97,6 +103,19 @@ class Lease:
         if is_waiting:
             waited = time.monotonic() - began
             self._connection.log.info("sync_id %r: its state is free, after %.1f s", self._sync_id, waited)
+        self._hold()
+
+    def join(self, write_key: str, run: int) -> None:
+        """Share the lease of a run that another task has planned.
+
+        :param write_key: the fingerprint of the source's key.
+        :param run: the number of the run.
+        :raises SettingError: if the run has ended, or another one has begun.
+        """
+        self._connection.run("sharing its lease", lambda c: self._share(c, self._row(c, write_key), run))
+        self._hold()
+
+    def _hold(self) -> None:
         self._connection.on_new = self._prolong
         self._renewal.start()
 
@@ -124,7 +143,8 @@ class Lease:
         self._renewal.join()
 
         def give(connection: sa.engine.Connection) -> None:
-            connection.execute(self._mine.values(token=None, holder=None, expires=0))
+            if connection.execute(self._mine.values(token=None, holder=None, expires=0)).rowcount != 1:
+                return  # whoever took it has written down how this run ended
             self._history.end(connection, self.number, self.run, outcome, self._now)
 
         # A lease that was lost cannot be given back, but how the run ended is still written down.
@@ -132,25 +152,62 @@ class Lease:
         with suppress(StateError):  # the lease runs out by itself
             self._connection.run("giving its lease back", give, patience=LAST_PATIENCE)
 
-    def _try_to_take(self, connection: sa.engine.Connection, write_key: str | None) -> str | None:
-        """Take the lease, or return who holds it."""
+    def leave(self) -> None:
+        """Let the lease stand, for the other tasks of this run."""
+        self._closing.set()
+        self._renewal.join()
+
+    def keep_plan(self, plan: str | None) -> None:
+        """Write down the plan of this run for its other tasks, or with None that it is done.
+
+        :param plan: as JSON.
+        """
+        self.writing("writing its plan", lambda c: self._history.keep_plan(c, self.number, self.run, plan))
+
+    def _row(self, connection: sa.engine.Connection, write_key: str | None) -> Any:
+        """Return the sync's row, locked."""
         sync = self._tables.sync
         query = sa.select(sync).where(sync.c.sync_id == self._sync_id).with_for_update()
-        row: Any = connection.execute(query).one_or_none()
+        row = connection.execute(query).one_or_none()
         if row is None:
             raise SettingError(f"sync_id {self._sync_id!r} has no state here")
-        if row.token == self._token:  # an earlier transaction of this run took it, and nobody heard how it ended
-            return None
         if write_key is not None:
             check_owner(self._sync_id, row, write_key)
+        return row
+
+    def _share(self, connection: sa.engine.Connection, row: Any, run: int) -> None:
+        self.plan = self._history.plan(connection, row.sync_no, run)
+        if row.run != run or self.plan is None:
+            what = "has ended" if row.run == run else "is not the last one any more, since another has begun"
+            raise SettingError(
+                f"sync_id {self._sync_id!r}: run {run} of it {what}, so this task has nothing to send. Clear the whole "
+                "task group: its plan is made anew then"
+            )
+        self.number, self.generation, self.run = row.sync_no, row.generation, run
+        self._token = row.token or self._token
+        now = connection.execute(sa.select(self._now)).scalar_one()
+        sync = self._tables.sync
+        held = sa.update(sync).where(sync.c.sync_no == self.number)
+        connection.execute(held.values(token=self._token, clean=0, expires=now + self._seconds))
+        self._history.reopen(connection, self.number, run)
+
+    def _try_to_take(self, connection: sa.engine.Connection, write_key: str | None, *, goes_on: bool) -> str | None:
+        """Take the lease, or return who holds it."""
+        row = self._row(connection, write_key)
+        if row.token == self._token:  # an earlier transaction of this run took it, and nobody heard how it ended
+            return None
+        if goes_on and self._history.plan(connection, row.sync_no, row.run, self._details.holder) is not None:
+            self._share(connection, row, row.run)
+            return None
         self._history.check_tasks(connection, row.sync_no, self._details)
         now = connection.execute(sa.select(self._now)).scalar_one()
         holder = fingerprint(self._details.holder.name)
         if row.token is not None and row.expires > now and row.holder != holder:
-            return self._history.describe(connection, row.sync_no, row.run)
+            return f"{self._history.describe(connection, row.sync_no, row.run)}{_until(row.expires - now)}"
         self.number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
         self.is_recovering = not row.clean
         values = {"holder": holder, "token": self._token, "run": self.run, "clean": 0}
+        sync = self._tables.sync
         connection.execute(
             sa.update(sync).where(sync.c.sync_no == self.number).values(**values, expires=now + self._seconds)
         )
@@ -180,6 +237,16 @@ class Lease:
                     self._prolong(connection)
             except (SQLAlchemyError, LeaseError):
                 continue  # the next write says so, if it lasts
+
+
+def _until(seconds: float) -> str:
+    """Return how a lease is freed that its holder may have left for long."""
+    if seconds <= LEASE_SECONDS:
+        return ""
+    return (
+        f" (several tasks share it, and it runs out {seconds:,.0f} s from now if none of them goes on; where none is "
+        "left, SegmentHook.release frees it)"
+    )
 
 
 def check_owner(sync_id: str, row: Any, write_key: str) -> None:

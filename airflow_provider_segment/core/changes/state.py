@@ -35,6 +35,7 @@ class State(Entries):
     :param place: what the log and errors call the database: "the file /data/segment.db".
     :param log: is told who holds the state, of a first run, and of a connection that was lost.
     :param lease_seconds: after which a lease that nobody renews is free.
+    :param lease_wait: seconds to wait for another run's end; None means as long as its lease lasts.
     :ivar is_new: whether this run made it, so that nothing is known yet.
     :ivar filters: what the filter in front of it leaves here.
     :raises SettingError: if the state belongs to another write key or layout, or another task of the same DAG run has
@@ -56,6 +57,7 @@ class State(Entries):
         place: str = "its database",
         log: Any = LOG,
         lease_seconds: int = LEASE_SECONDS,
+        lease_wait: float | None = None,
     ) -> None:
         self.sync_id = sync_id
         self.place = place
@@ -66,17 +68,22 @@ class State(Entries):
         self._sql = dialects.dialect_of(engine, self._tables.state)
         self._connection = StateConnection(engine, log)
         details = RunDetails(holder, mode, deletes)
-        self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, details, lease_seconds)
+        times = (lease_seconds, lease_wait)
+        self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, details, *times)
         try:
             self._check_file()
             self._make(write_key)
-            self._lease.take(write_key)
+            self._hold(write_key)
         except BaseException:
             self._connection.close()
             raise
         self.generation, self.run = self._lease.generation, self._lease.run
         self.is_recovering = self._lease.is_recovering
         self.filters = FilterStore(self._connection, self._tables, self._lease.number, self._lease, self._sql)
+
+    def _hold(self, write_key: str | None) -> None:
+        """Take the lease for a new run."""
+        self._lease.take(write_key)
 
     def _check_file(self) -> None:
         """Look for damage before the first request; a database server does that itself."""
@@ -189,7 +196,8 @@ class State(Entries):
             for table in (tables.known, tables.sample):
                 connection.execute(sa.delete(table).where(table.c.call_no.in_(self._mine)))
             forgotten = connection.execute(sa.delete(tables.state).where(tables.state.c.call_no.in_(self._mine)))
-            for table in (tables.call, tables.run, tables.filter, tables.arrival, tables.day, tables.sync):
+            of_sync = (tables.call, tables.run, tables.filter, tables.arrival, tables.part, tables.day, tables.sync)
+            for table in of_sync:
                 connection.execute(sa.delete(table).where(table.c.sync_no == number))
             return int(forgotten.rowcount)
 

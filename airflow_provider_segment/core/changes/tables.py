@@ -6,9 +6,10 @@ the key (itself where it is an integer, else a hash), hashes of key and content,
 ``segment_sample``: for each call, the fields of some keys in four bits each (samples.py). ``segment_run``: one row
 a run, which is a try of a task. ``segment_known``: how many keys of a call were known when a run began that did not end
 whole. ``segment_filter``: one row a sync, which filter the last run has left (prefilter/). ``segment_arrival``: one row
-a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. ``segment_day``: with
-keep_days, the day of each key's row by the cursor. There is no personal data
-in them but the ids of calls made on "deleted", without which nothing could be sent, and a cursor's mark.
+a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. ``segment_part``: one row
+a task that sends a part of a run, as long as the run lasts: the numbers of its rows that are not settled, and of its
+keys that have different rows. ``segment_day``: with keep_days, the day of each key's row by the cursor. There is no
+personal data in them but the ids of calls made on "deleted", without which nothing could be sent, and a cursor's mark.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ class Tables:
             sa.Column("started", sa.BigInteger, nullable=False),  # seconds since 1970, by the database's clock
             sa.Column("ended", sa.BigInteger),  # of a killed run: its last sign of life
             sa.Column("state", sa.String(10), nullable=False),  # running, success, failed or killed
+            sa.Column("plan", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),  # as long as several tasks send it
         )
         self.known = sa.Table(
             "segment_known",
@@ -110,6 +112,15 @@ class Tables:
             sa.Column("sample", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
             sa.Column("mapping", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
             sa.Column("cursor_mark", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
+        )
+        self.part = sa.Table(
+            "segment_part",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("unsettled", blob),  # null until the part has ended
+            sa.Column("contested", blob),
         )
         self.day = sa.Table(
             "segment_day",

@@ -29,6 +29,7 @@ class Pages:
         source may stay. It returns why that failed, where nothing is lost by it.
     :param warehouse: lays out the rows that are to be read, when the run has begun; ``pages`` has none then.
     :param cursor: the same for rows that are read from a mark on.
+    :param numbers: tells the numbers of the rows of the page that was read last; None where they are 1, 2, 3 ...
     """
 
     columns: Sequence[str] | None
@@ -38,6 +39,7 @@ class Pages:
     commit: Callable[[], str] = lambda: ""
     warehouse: Warehouse | None = None
     cursor: CursorQuery | None = None
+    numbers: Callable[[], Sequence[int]] | None = None
 
 
 def pages_of(rows: Any, columns: Sequence[str] | None = None, size: int = 2_500) -> Pages:

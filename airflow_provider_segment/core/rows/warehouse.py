@@ -29,9 +29,11 @@ class Warehouse(Protocol):
     """A source whose rows are laid out in a table of its database.
 
     :ivar name: of the place where that is, for the log.
+    :ivar is_planned: whether another task of this run has laid the rows out.
     """
 
     name: str
+    is_planned: bool
 
     def lay_out(
         self, mapped: Sequence[str], key: Sequence[str], owner: str, run: int, mark: str | None, *, is_dry: bool
@@ -48,6 +50,9 @@ class Warehouse(Protocol):
 
     def gone(self) -> Iterator[Sequence[Sequence[Any]]]:
         """Yield the keys that were listed and are gone, some at a time, each with a number that is below zero."""
+
+    def keys(self) -> Iterator[Sequence[Sequence[Any]]]:
+        """Yield the keys of all rows that were laid out, some at a time."""
 
     def settle(self, mark: str, unsettled: Sequence[int]) -> None:
         """Remember the rows as settled; the mark is written last.

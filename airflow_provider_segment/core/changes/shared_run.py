@@ -1,0 +1,24 @@
+"""How a task takes part in a run that several tasks do: one plans it, others send, and one ends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PICKUP_SECONDS = 3_600
+
+
+@dataclass(frozen=True)
+class SharedRun:
+    """A task's place in such a run.
+
+    :param run: the number of the run, which another task has planned; None plans one, or goes on with that which an
+        earlier try of the same task has planned, where it has not ended.
+    :param part: which part of the run's rows the task sends; None for the tasks that plan and end it.
+    :param pickup_seconds: for so long the lease is held for a task that waits in a queue.
+    :param wait_seconds: for so long another run's end is waited for.
+    """
+
+    run: int | None = None
+    part: int | None = None
+    pickup_seconds: int = PICKUP_SECONDS
+    wait_seconds: float = 60.0

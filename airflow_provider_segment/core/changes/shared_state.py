@@ -1,0 +1,110 @@
+"""The state of a sync in a run that several tasks do: they share its lease, and leave each other what they found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.prefilter.store import numbers_in, packed
+from airflow_provider_segment.core.changes.shared_run import SharedRun
+from airflow_provider_segment.core.changes.state import State
+
+
+class SharedState(State):
+    """The state as one task of such a run has it.
+
+    :param shared: the task's place in the run.
+    :param of_state: the others as for State.
+    :ivar plan: of the run, as it was kept; None until it is made.
+    :raises SettingError: if the run has ended, or another one has begun.
+    """
+
+    def __init__(
+        self, engine: sa.engine.Engine, sync_id: str, write_key: str, holder: Holder, shared: SharedRun, **of_state: Any
+    ) -> None:
+        self._shared = shared
+        self.plan: dict[str, Any] | None = None
+        times: dict[str, Any] = {"lease_seconds": shared.pickup_seconds, "lease_wait": shared.wait_seconds}
+        super().__init__(engine, sync_id, write_key, holder, **of_state, **times)
+        self._stays_held = shared.part is not None
+        if self._lease.plan is not None:
+            self.plan = json.loads(self._lease.plan)
+            self.is_recovering = self.plan["is_recovering"] or self._has_begun()
+
+    def _hold(self, write_key: str | None) -> None:
+        """Take the lease for a new run, or share that of the one which is going on."""
+        if self._shared.run is None:
+            self._lease.take(write_key, goes_on=True)
+        else:
+            self._lease.join(write_key or "", self._shared.run)
+
+    def _has_begun(self) -> bool:
+        """Note that this part begins, and return whether it had before: then it left calls of unknown fate."""
+        part, number = self._tables.part, self._shared.part
+        if number is None:
+            return False
+
+        def begin(connection: sa.engine.Connection) -> bool:
+            if connection.execute(sa.select(part.c.part).where(*self._of_run, part.c.part == number)).first():
+                return True
+            connection.execute(sa.insert(part).values(sync_no=self._lease.number, run=self.run, part=number))
+            return False
+
+        # One try: when it was done and nobody heard of it, this part has begun before, which costs little.
+        return self._lease.writing("beginning a part of the run", begin)
+
+    def keep_plan(self, plan: Mapping[str, Any]) -> None:
+        """Keep the plan for the other tasks, and the lease with it.
+
+        :param plan: plain data.
+        """
+        self.plan = {**plan, "is_recovering": self.is_recovering}
+        self._lease.keep_plan(json.dumps(self.plan))
+        self._stays_held = True
+
+    def end_plan(self) -> None:
+        """Forget the plan and what the parts have left, at the end of the run."""
+        part = self._tables.part
+        self._lease.keep_plan(None)
+        self._lease.writing(
+            "ending a run", lambda c: c.execute(sa.delete(part).where(part.c.sync_no == self._lease.number))
+        )
+
+    def keep_part(self, unsettled: Iterable[int], contested: Iterable[int]) -> None:
+        """Leave what this part has found for the end of the run.
+
+        :param unsettled: the numbers of the rows that are to be looked at again.
+        :param contested: the numbers of keys of which rows have different contents.
+        """
+        part = self._tables.part
+        mine = sa.update(part).where(*self._of_run, part.c.part == self._shared.part)
+        found = {"unsettled": packed(sorted(unsettled)), "contested": packed(sorted(contested))}
+        self._lease.writing("ending a part of the run", lambda c: c.execute(mine.values(**found)))
+
+    def parts(self) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+        """Yield what the parts of the run have left."""
+        part = self._tables.part
+        query = sa.select(part.c.unsettled, part.c.contested).where(*self._of_run)
+        found = self._connection.run("reading the parts of the run", lambda c: list(c.execute(query)))
+        for unsettled, contested in found:
+            yield numbers_in(bytes(unsettled or b"")), numbers_in(bytes(contested or b""))
+
+    @property
+    def _of_run(self) -> tuple[Any, ...]:
+        part = self._tables.part.c
+        return (part.sync_no == self._lease.number, part.run == self.run)
+
+    def close(self, outcome: str = "success") -> None:
+        """Close the connection; the lease stands for the other tasks, unless the run is at its end.
+
+        :param outcome: as for State.
+        """
+        if self._stays_held:
+            self._lease.leave()
+            self._connection.close()
+        else:
+            super().close(outcome)
