@@ -16,7 +16,7 @@ from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook
 from airflow_provider_segment.core.changes.connection import LOG
 from airflow_provider_segment.core.changes.dry_state import StateView
 from airflow_provider_segment.core.changes.holder import Holder
-from airflow_provider_segment.core.changes.prefilter.by_cursor import read_mark
+from airflow_provider_segment.core.changes.prefilter.cursor_mark import read_mark
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import SettingError, StateError

@@ -1,4 +1,7 @@
-"""SqlToSegmentOperator: the rows of a query become Segment calls."""
+"""SqlToSegmentOperator: the rows of a query become Segment calls.
+
+It is long for its settings, each said with its words where an editor shows them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.compat import BaseOperator
 from airflow_provider_segment.core.errors import SettingError
-from airflow_provider_segment.core.options import Options, is_template, number_of, positive, yes_or_no
+from airflow_provider_segment.core.options import Options, positive
+from airflow_provider_segment.hooks.rendered import is_template, number_of, yes_or_no
 from airflow_provider_segment.hooks.templates import KeepsText, as_text
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded, warn_of_deleted

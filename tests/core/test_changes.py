@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import itertools
 import json
 import sqlite3
@@ -778,6 +779,28 @@ def test_a_dry_run_counts_as_a_real_one_does(table: Table, segment: SegmentServe
     real = table.send(rows, [USERS, GONE, CAME], page=100, max_rejected=99, max_deleted=1)
     assert (real.planned, real.unchanged, real.invalid) == (dry.planned, dry.unchanged, dry.invalid)
     assert kinds(real) == kinds(dry)
+
+
+@pytest.mark.parametrize("more", [{}, {"max_calls": 1}, {"validate_only": True}], ids=["a run", "held", "a dry run"])
+def test_no_temporary_database_outlives_its_run(
+    table: Table, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    """Each file that a run keeps aside what it has seen, held or would save is closed with the run."""
+    table.send([(1, 1), (2, 1)], [USERS, GONE])
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def remembered(path: str, **how: Any) -> sqlite3.Connection:
+        opened.append(connect(path, **how))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", remembered)
+    table.send([(1, 2), (2, 1)], [USERS, GONE], **more)
+    gc.collect()
+    assert len(opened) == (2 if not more else 4 if "max_calls" in more else 3)
+    for database in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            database.execute("SELECT 1")
 
 
 def test_a_reset_state_sends_all_under_new_ids(table: Table, segment: SegmentServer) -> None:

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from airflow_provider_segment.core.changes import high_water
-from airflow_provider_segment.core.changes.prefilter.by_cursor import CursorFilter, read_mark
+from airflow_provider_segment.core.changes.prefilter.by_cursor import CursorFilter
+from airflow_provider_segment.core.changes.prefilter.cursor_mark import read_mark
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.pages import Pages

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 import uuid
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -127,13 +128,16 @@ class DryState:
         self.sync_id, self.generation = state.sync_id, state.generation
         self.run, self.is_recovering, self.filters = state.run, state.is_recovering, state.filters
         self._calls: dict[str, int] = {}
-        # A file of its own that is gone with the connection: there may be millions.
-        engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(""), poolclass=sa.pool.StaticPool)
+        # A temporary file of its own: there may be millions. Whichever thread collects the garbage closes it.
+        engine = sa.create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect("", check_same_thread=False), poolclass=sa.pool.StaticPool
+        )
         table = Tables().state
         table.create(engine)
         self._above = dialects.dialect_of(engine, table, reads_only=True)
         self._connection = engine.connect()
         self._transaction = self._connection.begin()  # of which nobody sees the end
+        weakref.finalize(self, _close, self._connection, engine)
 
     def call(self, identity: str) -> tuple[int, bool]:
         """Return the number of a call, and whether a run that went to its end has seen it; see State."""
@@ -194,3 +198,8 @@ class DryState:
 
     def seen(self, calls: Sequence[int]) -> None:
         """Save nothing."""
+
+
+def _close(connection: sa.engine.Connection, engine: sa.engine.Engine) -> None:
+    connection.close()
+    engine.dispose()

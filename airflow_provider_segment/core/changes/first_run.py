@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
+from airflow_provider_segment.core.changes.dry_state import DryState
+from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import SettingError
 
 _FILE = (
@@ -14,17 +15,7 @@ _FILE = (
 _DATABASE = "its sync_id, its connection or its schema is another than then"
 
 
-class StoredEntry(Protocol):
-    """What State and DryState tell of themselves."""
-
-    sync_id: str
-    place: str
-    is_file: bool
-    is_new: bool
-    log: Any
-
-
-def check_first_run(state: StoredEntry, first_run: str, identities: Sequence[str]) -> None:
+def check_first_run(state: State | DryState, first_run: str, identities: Sequence[str]) -> None:
     """Say that calls are seen for the first time, or refuse it.
 
     :param state: of the sync.

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from airflow_provider_segment.core.changes.scratch import scratch_of
+
 # Tells in memory of most keys that they are not on disk; what it says of others is looked up.
 _FLAGS = 1 << 22
 
@@ -21,7 +23,7 @@ class FreshKeys:
 
     def hold(self) -> None:
         """Keep them on disk from now on, until the end of the run: there may be millions."""
-        self._database = sqlite3.connect("", isolation_level=None)  # a file that is gone with it
+        self._database = scratch_of(self)
         self._database.execute("CREATE TABLE fresh (key INTEGER PRIMARY KEY, content INTEGER)")
         self._database.execute("BEGIN")
         self._flags = bytearray(_FLAGS)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
+
+from airflow_provider_segment.core.changes.scratch import scratch_of
 
 
 class SeenKeys:
     """A set of 64-bit numbers in a temporary file of its own, which is gone with it."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        weakref.finalize(self, self._database.close)  # in whichever thread collects the garbage
+        self._database = scratch_of(self)
         self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY)")
         self._database.execute("CREATE TABLE gone (call INTEGER, key INTEGER, PRIMARY KEY (call, key)) WITHOUT ROWID")
         self._database.execute("BEGIN")

@@ -11,99 +11,46 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any
 
-import orjson
-
+from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core.changes import high_water
+from airflow_provider_segment.core.changes.prefilter.cursor_mark import Mark, read_mark
+from airflow_provider_segment.core.changes.prefilter.store import FilterStore, Record
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.cursor_query import CursorQuery
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.core.rows.unreadable import Unreadable
 
 
-class Mark(NamedTuple):
-    """How far a sync has come.
+def cursor_filter(
+    query: CursorQuery | None,
+    record: Record | None,
+    store: FilterStore,
+    calls: Sequence[Call],
+    columns: Columns,
+    options: Options,
+) -> CursorFilter | None:
+    """Return what reads from the mark on; None where there is no cursor.
 
-    :param column: of the cursor.
-    :param kind: of its values.
-    :param high: the largest value of a settled row.
-    :param held: the least value of a row that is not settled; None where all are.
-    :param calls: for which this is so.
-    :param forgotten: the first day whose keys are still known, where ``keep_days`` has forgotten those before.
+    :param query: of the source, where there is one.
+    :param record: that the last run has left.
+    :param store: of the sync.
+    :param calls: that are turned on.
+    :param columns: what the query returned.
+    :param options: of the sync.
+    :raises SettingError: if rows would be read whose keys were forgotten.
     """
-
-    column: str
-    kind: str
-    high: str
-    held: str | None
-    calls: tuple[str, ...]
-    forgotten: int | None = None
-
-    def check_known(self, first: high_water.Value, reason: str) -> None:
-        """Refuse to read rows whose keys were forgotten: they would be sent again.
-
-        :param first: the value from which on rows are read; None means all.
-        :param reason: why.
-        :raises SettingError: if there are such.
-        """
-        if self.forgotten is None or (first is not None and (high_water.day_of(first) or 0) >= self.forgotten):
-            return
-        raise SettingError(
-            f"keep_days: keys of old rows were forgotten, and this run would read those rows ({reason}) and send them "
-            "again. Leave cursor, lookback and calls as they were, and give a new call a sync_id of its own; to send "
-            "all rows again on purpose, start over with SegmentHook.reset"
-        )
-
-    def first(self, options: Options) -> high_water.Value:
-        """Return the value from which on rows are read.
-
-        :param options: of the sync.
-        """
-        first = high_water.back(high_water.read(self.kind, self.high), options.lookback)
-        return first if self.held is None else min(first, high_water.read(self.kind, self.held))
-
-    def oldest_kept(self, options: Options) -> int | None:
-        """Return the first day whose keys are still kept; None where all are.
-
-        :param options: of the sync.
-        """
-        high, first = high_water.day_of(high_water.read(self.kind, self.high)), high_water.day_of(self.first(options))
-        if high is None or first is None or options.keep_days is None:
-            return None
-        return min(first, high - options.keep_days)
-
-    def set_back(self, value: high_water.Value) -> Mark:
-        """Return the mark at an earlier value.
-
-        :param value: of the column.
-        :raises SettingError: if it is of another kind, or not earlier.
-        """
-        kind = high_water.kind_of(value)
-        if kind != self.kind:
-            raise SettingError(f"cursor: expected a {self.kind}, as the mark is, found a {kind}")
-        high = high_water.read(self.kind, self.high)
-        if value > high:
-            raise SettingError("cursor: the mark can only be set back, since rows before it are not read")
-        self.check_known(value, "the mark is set back")
-        return self._replace(high=high_water.written(value))  # a row that is held may lie before it
-
-    def written(self) -> str:
-        """Return it as text, for the state."""
-        return orjson.dumps(self._asdict()).decode()
-
-
-def read_mark(text: str | None) -> Mark | None:
-    """Return the mark that Mark.written() has written; None where there is none.
-
-    :param text: from the state.
-    """
-    if not text:
+    mark = read_mark(record.cursor_mark if record is not None else None)
+    if query is None:
+        if mark is not None:
+            mark.check_known(None, "without the cursor")
         return None
-    found = orjson.loads(text)
-    return Mark(**found | {"calls": tuple(found["calls"])})
+    place, names = columns.index(query.column, "cursor"), [call.identity for call in calls]
+    return CursorFilter(query, place, options, names, mark, store.now())
 
 
 class CursorFilter:
@@ -115,7 +62,7 @@ class CursorFilter:
     :param calls: the identities of those that are turned on.
     :param mark: of the last run that ended whole.
     :param now: seconds since 1970, by the clock of the state's database.
-    :ivar ahead: rows in the future so far.
+    :ivar maker: what made it, for the record and the log.
     """
 
     is_whole = False
@@ -125,7 +72,8 @@ class CursorFilter:
     ) -> None:
         self._query, self._place, self._options, self._calls = query, place, options, tuple(calls)
         self._mark, self._now = mark, now
-        self.ahead = 0
+        self.maker = f"by the cursor {options.cursor}"
+        self._ahead = 0  # rows in the future so far
         self._kind = ""
         self._high: high_water.Value = None
         self._held: list[high_water.Value] = []
@@ -145,12 +93,15 @@ class CursorFilter:
             return f"no run has gone to its end with {', '.join(new)}"
         return ""
 
-    def open(self) -> Pages:
-        """Return the rows to look at.
+    def open(self, log: Any) -> Pages:
+        """Return the rows to look at, and say which they are.
 
+        :param log: of the run.
         :raises SettingError: if there are such whose keys were forgotten.
         """
         reason, first = self.why_all(), None
+        read = "Every row is read: " if reason else "Rows from its mark on, and those without a value, are read"
+        log.info("The cursor is %s. %s%s", self._options.cursor, read, reason)
         if self._mark is not None:
             first = None if reason else self._mark.first(self._options)
             self._mark.check_known(first, reason or "lookback or keep_days has grown")
@@ -175,7 +126,7 @@ class CursorFilter:
             self._lows[-1] = low
             if high_water.is_ahead(high, self._now, self._options.zone):
                 passed = [v for v in placed if not high_water.is_ahead(v, self._now, self._options.zone)]
-                self.ahead += len(placed) - len(passed)
+                self._ahead += len(placed) - len(passed)
                 high = max(passed, default=None)
             if high is not None and (self._high is None or high > self._high):
                 self._high = high
@@ -205,9 +156,15 @@ class CursorFilter:
             raise SettingError(f"keep_days: expected a cursor of timestamps or dates, found {self._kind}")
         return bounds
 
-    def days(self) -> list[int | None]:
-        """Return the days of the values of the page that was looked at last."""
-        return [None if type(value) is Unreadable else high_water.day_of(value) for value in self._page]
+    def days(self, numbers: Sequence[int]) -> dict[int, int]:
+        """Return the days of the page that was looked at last, by the number of the key; none without ``keep_days``.
+
+        :param numbers: of the keys of its rows; 0 where there is none.
+        """
+        if self._options.keep_days is None:
+            return {}
+        days = (None if type(value) is Unreadable else high_water.day_of(value) for value in self._page)
+        return {number: day for number, day in zip(numbers, days, strict=True) if number and day is not None}
 
     def unsettle(self, row: int) -> None:
         """Let the mark pass a row no more.
@@ -239,10 +196,29 @@ class CursorFilter:
         days = [self._mark.forgotten if self._mark is not None else None, moved.oldest_kept(self._options)]
         return moved._replace(forgotten=max((day for day in days if day is not None), default=None))
 
-    @property
-    def is_held(self) -> bool:
-        """Whether a row that is not settled keeps the mark."""
-        return bool(self._held or self._stays)
+    def follow(self, mark: Mark, store: FilterStore, log: Any) -> None:
+        """Forget keys that lie long before a mark, and say what keeps it back.
+
+        :param mark: that has been left for the next run.
+        :param store: of the sync.
+        :param log: of the run.
+        """
+        kept = mark.oldest_kept(self._options)
+        if kept is not None and (number := store.forget_days(kept)):
+            log.info("%s keys of rows more than keep_days before the mark are forgotten", f"{number:,}")
+        if self._held or self._stays:
+            log.warning(
+                "cursor: rows were refused, and the mark of %s stays before them: all from there on are read in each "
+                "run until they are mended, or left out in the query",
+                self._options.cursor,
+            )
+        if self._ahead:
+            log.warning(
+                "cursor: %s rows have a %s in the future, or it is not known whether they do, since it has no zone "
+                "and timezone is not set; they are sent, and the mark stays before them",
+                f"{self._ahead:,}",
+                self._options.cursor,
+            )
 
     def remember(self, numbers: Sequence[int]) -> None:
         """Keep nothing: the state has the keys."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
-import weakref
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +15,7 @@ from airflow_provider_segment.core.changes.prefilter.store import (
     numbers_in,
     packed,
 )
+from airflow_provider_segment.core.changes.scratch import scratch_of
 from airflow_provider_segment.core.rows.row_hashes import NO_HASH, SIZE
 
 READ_PAGES = 16
@@ -36,9 +35,7 @@ class NewPages:
         self._firsts: list[int] = []  # the number of each page's first row
         self._same: set[int] = set()
         self._end: float = math.inf  # the number of the row after the last
-        # A temporary file of its own, which is gone with it, in whichever thread collects the garbage.
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        weakref.finalize(self, self._database.close)
+        self._database = scratch_of(self)
         self._database.execute("CREATE TABLE page (number INTEGER PRIMARY KEY, hashes BLOB, row_keys BLOB)")
         self._database.execute("BEGIN")
 

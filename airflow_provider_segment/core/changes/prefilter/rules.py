@@ -14,60 +14,31 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import orjson
 
-from airflow_provider_segment import __version__
-from airflow_provider_segment.calls import OBJECTS, AllColumns, Call, columns_of
+from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.mapping_changes import describe
 from airflow_provider_segment.core.changes.prefilter.arrival import ArrivalFilter
-from airflow_provider_segment.core.changes.prefilter.by_cursor import CursorFilter, Mark, read_mark
+from airflow_provider_segment.core.changes.prefilter.by_cursor import cursor_filter
 from airflow_provider_segment.core.changes.prefilter.in_warehouse import WarehouseFilter
+from airflow_provider_segment.core.changes.prefilter.mapping import fingerprint_of, mapped_places
+from airflow_provider_segment.core.changes.prefilter.row_filter import RowFilter
 from airflow_provider_segment.core.changes.prefilter.store import Record
 from airflow_provider_segment.core.changes.samples import Sample
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import SourceError
-from airflow_provider_segment.core.mapping.message_ids import content_digest
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.core.rows.row_hashes import hashes_of_columns
 
-# Grows when a filter of before would be read wrongly.
-LAYOUT = 1
 # Keys of which rows differ from each other are refused; more of them than these say that the key is none.
 MOST_WATCHED = 10_000
 # Of so many rows at least, so large a share looked at and found unchanged is worth a word.
 NEARLY_ALL, LEAST_ROWS = 0.9, 100
-
-
-class RowFilter(Protocol):
-    """What tells the rows that the run before had settled; there are two makers, on the client and in the warehouse."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it lists the keys of all rows of this run."""
-
-    def look(self, page: Sequence[Row], first: int) -> Sequence[int]:
-        """Return the places of the rows that must be looked at."""
-
-    def remember(self, numbers: Sequence[int]) -> None:
-        """Keep the numbers of their keys."""
-
-    def missing(self) -> Iterator[Sequence[int]] | None:
-        """Yield the numbers of all keys that may be gone; None where that cannot be told."""
-
-    def passed_over(self) -> Iterator[Sequence[int]]:
-        """Yield the numbers of the keys of rows that were passed over, and perhaps of others."""
-
-    def repeated(self, keys: Sequence[int]) -> set[int]:
-        """Return those of some keys that rows have which are not all the same."""
-
-    def write(self, mark: str, unsettled: Sequence[int], watched: frozenset[int], ghosts: Sequence[int]) -> None:
-        """Leave the filter for the next run."""
 
 
 class Prefilter:
@@ -103,14 +74,7 @@ class Prefilter:
         self._key = options.key_columns
         self._fingerprint = fingerprint_of(calls, self._names, options)
         self._record = record = self._store.record()
-        self._options = options
-        self._cursor: CursorFilter | None = None
-        mark = read_mark(record.cursor_mark if record is not None else None)
-        if mark is not None and rows.cursor is None:
-            mark.check_known(None, "without the cursor")
-        if rows.cursor is not None:
-            place, names = columns.index(rows.cursor.column, "cursor"), [call.identity for call in calls]
-            self._cursor = CursorFilter(rows.cursor, place, options, names, mark, self._store.now())
+        self._cursor = cursor_filter(rows.cursor, record, self._store, calls, columns, options)
         self.maker = ArrivalFilter.maker if rows.warehouse is None else rows.warehouse.name
         self.reason = self._why_not(record, state)
         self.watched = frozenset(record.watched if record is not None else ())
@@ -119,11 +83,7 @@ class Prefilter:
         self.unmade = frozenset(record.unmade if record is not None else ())
         self._filter: RowFilter
         if self._cursor is not None:
-            self._filter, self.maker, self.reason = (
-                self._cursor,
-                f"by the cursor {options.cursor}",
-                self._cursor.why_all(),
-            )
+            self._filter, self.maker, self.reason = self._cursor, self._cursor.maker, self._cursor.why_all()
         elif rows.warehouse is None:
             was_whole = record is not None and record.is_whole
             hashes = hashes_of_columns(self._places, len(columns.names))
@@ -141,10 +101,7 @@ class Prefilter:
         :param rows: of the query.
         """
         if self._cursor is not None:
-            why = f": {self.reason}" if self.reason else ""
-            read = "Every row is read" if why else "Rows from its mark on, and those without a value, are read"
-            self._log.info("The cursor is %s. %s%s", self._options.cursor, read, why)
-            return self._cursor.open()
+            return self._cursor.open(self._log)
         if isinstance(self._filter, WarehouseFilter):
             mark = None if self.reason or self._record is None else self._record.mark
             rows, self.skipped = self._filter.open(
@@ -187,9 +144,8 @@ class Prefilter:
         :param page: these rows.
         """
         self._filter.remember(numbers)
-        if self._cursor is not None and self._options.keep_days is not None and self._store.is_kept:
-            days = zip(numbers, self._cursor.days(), strict=True)
-            self._store.keep_days({number: day for number, day in days if number and day is not None})
+        if self._cursor is not None and self._store.is_kept:
+            self._store.keep_days(self._cursor.days(numbers))
         for place in self._sample.wanted(numbers):
             values = {name: ascii(page[place][at]) for name, at in zip(self._names, self._places, strict=True)}
             self._sample.see(numbers[place], orjson.dumps(values))
@@ -251,6 +207,7 @@ class Prefilter:
                 "The filter %s was not written, so the next run looks at every row: %s", self.maker, error
             )
             return
+        moved = None if self._cursor is None else self._cursor.moved()
         record = Record(
             maker=self.maker,
             run=self._run,
@@ -261,31 +218,11 @@ class Prefilter:
             unmade=tuple(unmade),
             sample=self._sample.kept(always=True),
             mapping=self.mapping,
+            cursor_mark=None if moved is None else moved.written(),
         )
-        if self._cursor is not None and (moved := self._cursor.moved()) is not None:
-            record = record._replace(cursor_mark=moved.written())
         self._store.keep_record(record)
         if self._cursor is not None and moved is not None:
-            self._after(self._cursor, moved)
-
-    def _after(self, cursor: CursorFilter, mark: Mark) -> None:
-        """Forget keys that lie long before a mark, and say what keeps it back."""
-        kept = mark.oldest_kept(self._options)
-        if kept is not None and (number := self._store.forget_days(kept)):
-            self._log.info("%s keys of rows more than keep_days before the mark are forgotten", f"{number:,}")
-        if cursor.is_held:
-            self._log.warning(
-                "cursor: rows were refused, and the mark of %s stays before them: all from there on are read in each "
-                "run until they are mended, or left out in the query",
-                self._options.cursor,
-            )
-        if cursor.ahead:
-            self._log.warning(
-                "cursor: %s rows have a %s in the future, or it is not known whether they do, since it has no zone "
-                "and timezone is not set; they are sent, and the mark stays before them",
-                f"{cursor.ahead:,}",
-                self._options.cursor,
-            )
+            self._cursor.follow(moved, self._store, self._log)
 
     def keep(self) -> None:
         """Leave the filter of the run before for the next run, since this one has sent nothing."""
@@ -313,32 +250,3 @@ class Prefilter:
             "rows were looked at, and hardly any call was due: they come in another order in each run. With an ORDER "
             "BY on the key they are passed over, which takes a fraction of the time"
         )
-
-
-def mapped_places(calls: Sequence[Call], columns: Columns, key: Sequence[str]) -> list[int]:
-    """Return the places of the columns that the key and any call uses, in order.
-
-    :param calls: of the sync.
-    :param columns: what the query returned.
-    :param key: the columns of the key.
-    """
-    used = {columns.index(name, "key") for name in key}
-    for call in calls:
-        used |= {columns.index(name, call.identity) for name in columns_of(call)}
-        for content in (getattr(call, field, None) for field in OBJECTS):
-            if isinstance(content, AllColumns):
-                excluded = {columns.index(name, call.identity) for name in content.exclude}
-                used |= set(range(len(columns.names))) - excluded
-    return sorted(used)
-
-
-def fingerprint_of(calls: Sequence[Call], names: Sequence[str], options: Options) -> str:
-    """Return a hash of all that tells what a row becomes.
-
-    :param calls: that are turned on.
-    :param names: of the columns that they use.
-    :param options: of the sync.
-    """
-    said = [[call.identity, call.kinds, call.as_dict()] for call in calls]
-    how = [options.key_columns, options.nulls, options.timezone]
-    return content_digest([LAYOUT, __version__, said, how, [*names]]).hex()
