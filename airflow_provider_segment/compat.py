@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink as BaseOperatorLink
     from airflow.providers.common.compat.sdk import Context as Context
     from airflow.providers.common.compat.sdk import ObjectStoragePath as ObjectStoragePath
+    from airflow.providers.common.compat.sdk import TaskGroup as TaskGroup
     from airflow.providers.common.compat.sdk import XCom as XCom
     from airflow.providers.common.compat.sdk import XComArg as XComArg
     from airflow.providers.common.compat.sdk import get_current_context as get_current_context
@@ -35,6 +36,7 @@ _PLACES = {
     "BaseOperatorLink": ("airflow.sdk", "airflow.models.baseoperatorlink"),
     "Context": ("airflow.sdk", "airflow.utils.context"),
     "ObjectStoragePath": ("airflow.sdk", "airflow.io.path"),
+    "TaskGroup": ("airflow.sdk", "airflow.utils.task_group"),
     "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
     "XComArg": ("airflow.sdk", "airflow.models.xcom_arg"),
     "get_current_context": ("airflow.sdk", "airflow.operators.python"),
@@ -55,6 +57,13 @@ def __getattr__(name: str) -> Any:
             found = globals()[name] = getattr(import_module(place), name)
             return found
     raise ImportError(f"Airflow has no {name} in {', '.join(_PLACES[name])}, nor common-compat in its module sdk")
+
+
+def max_map_length() -> int:
+    """Return how many tasks Airflow maps over what a task returns, at most."""
+    from airflow.configuration import conf
+
+    return int(conf.getint("core", "max_map_length", fallback=1_024))
 
 
 def send_sql_hook_lineage(**query: Any) -> None:

@@ -145,23 +145,33 @@ class Accounting:
 
         :raises RejectedError: then.
         """
-        report, allowed = self._report, self._job.options.max_rejected
-        refused = report.invalid + report.rejected
-        if refused > (allowed * report.calls if allowed < 1 else allowed):
-            raise self.with_report(
-                RejectedError(
-                    f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}"
-                )
-            )
+        check_refused(self._report, self._job.options.max_rejected)
 
     def with_report(self, error: SegmentError) -> SegmentError:
         """Return an error with what had happened until then: the counts and the commonest reasons, never a value."""
-        error.report = self._report
-        error.args = (f"{error}. {self._report.summary()}{self._report.commonest()}",)
-        return error
+        return _with_report(error, self._report)
 
     def close(self) -> None:
         """Count what had no other end as not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
         report.seconds = round(time.monotonic() - report.started, 3)
+
+
+def check_refused(report: Report, allowed: float) -> None:
+    """Say so when too many calls were refused.
+
+    :param report: of a run.
+    :param allowed: a count, or below 1 a share of all calls.
+    :raises RejectedError: if there are more.
+    """
+    refused = report.invalid + report.rejected
+    if refused > (allowed * report.calls if allowed < 1 else allowed):
+        said = f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}"
+        raise _with_report(RejectedError(said), report)
+
+
+def _with_report(error: SegmentError, report: Report) -> SegmentError:
+    error.report = report
+    error.args = (f"{error}. {report.summary()}{report.commonest()}",)
+    return error

@@ -13,6 +13,7 @@ SegmentError
 ├── SourceError        look at the source database: it failed
 │   └── QueryError     mend the query: the database does not take it
 ├── TooFewRowsError    wait for the load, mend the query, or lower `min_rows`: there are fewer rows
+├── UnfinishedError    clear the tasks of a group that failed: parts of its run are not sent
 ├── RejectsError       make room for the file of rejects
 ├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
 └── NotSentError       try again: calls were not sent for a reason that may pass
@@ -96,6 +97,10 @@ class TooFewRowsError(SegmentError):
     """The source has fewer rows than `min_rows`; nothing was sent, and a load that is late may come yet."""
 
     retry_helps = True
+
+
+class UnfinishedError(SegmentError):
+    """Some tasks of a run have not sent their part; what the others sent stands."""
 
 
 class RejectsError(SegmentError):

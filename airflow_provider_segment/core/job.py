@@ -11,6 +11,7 @@ from airflow_provider_segment.core.delivery.rejects import NoRejects, Rejects
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.report import Report
+from airflow_provider_segment.core.stages import Stage
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.resume import Resume
@@ -31,6 +32,7 @@ class SyncJob:
     :param on_planned: is called with the report, and the bytes that are held, when a cap let the calls wait until all
         were known, before the first of them is sent.
     :param on_warning: is called at once with what should be known before the run ends.
+    :param stage: what of the run is done here.
     """
 
     calls: Sequence[Call] | None
@@ -42,3 +44,4 @@ class SyncJob:
     on_progress: Callable[[Report], None] = lambda _: None
     on_planned: Callable[[Report, int], None] = lambda *_: None
     on_warning: Callable[[str], None] = lambda _: None
+    stage: Stage = Stage.WHOLE

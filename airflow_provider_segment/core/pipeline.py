@@ -13,8 +13,8 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
               and skip what an earlier try had acknowledged   changes.resume
  8. cut       batches, by bytes and by count                  delivery.batching
  9. show      the first messages, for a reader who asks       delivery.preview
-10. hold      with a cap: nothing is sent until all that is   caps, delivery.held_batches, changes.fresh_keys
-              due, the plan, is known to be allowed
+10. hold      with a cap: nothing is sent until all that is   plan, caps, delivery.held_batches,
+              due, the plan, is known to be allowed           changes.fresh_keys
 11. deliver   a batch is posted, again where that may help    delivery: sender, pace, retries, transport
 12. settle    acknowledged, refused, not sent: all counted,   accounting, report, delivery.rejects
               and what was accepted is remembered             changes: state, prefilter; resume
@@ -22,18 +22,15 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
+from airflow_provider_segment.calls import Call, named_columns
 from airflow_provider_segment.core.accounting import Accounting
-from airflow_provider_segment.core.caps import Caps
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.delivery.batching import Batch, Batcher
-from airflow_provider_segment.core.delivery.held_batches import HeldBatches
 from airflow_provider_segment.core.delivery.preview import Preview
 from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import (
@@ -49,9 +46,11 @@ from airflow_provider_segment.core.mapping.compiler import CompiledCall, Written
 from airflow_provider_segment.core.mapping.message_ids import RowKeys
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.mapping.route import Route
+from airflow_provider_segment.core.plan import Plan
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages, read_ahead
+from airflow_provider_segment.core.stages import Stage
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
@@ -111,10 +110,10 @@ class _Run:
         makers: Sequence[CompiledCall | WrittenMessages] = [WrittenMessages(options)] if calls is None else compiled
         self._changes = _changes(job, list(zip(calls or (), compiled, strict=True)), columns, rows)
         self._last_row = 0
+        self._numbers = rows.numbers
+        self._is_dry = options.validate_only or job.stage is Stage.PLAN
         only_changes = job.state is not None
         self._routes = [Route(maker, job.namespace, options, only_changes=only_changes) for maker in makers]
-        kinds = CHANGE_KINDS if only_changes else ("all",)
-        report.planned = {maker.identity: dict.fromkeys(kinds, 0) for maker in makers}
         self._warned: set[str] = set()
         of_rows = [route for route in self._routes if route.is_of_rows]
         self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
@@ -124,17 +123,16 @@ class _Run:
         self._events = Events(report, self.accounting.refuse, self._key, self._columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(job.options.preview_path)
-        known = {maker.identity: 0 for maker in makers} if self._changes is None else self._changes.known
-        self._caps = Caps(options, known)
-        self._held: HeldBatches | None = None
+        self._plan = Plan(job, report, [maker.identity for maker in makers], self._changes)
         self._has_sent = False
 
     def send(self, rows: Pages) -> None:
         if self._changes is not None:
             rows = self._changes.prefilter.open(rows)
             self._report.rows = self._report.skipped = self._changes.prefilter.skipped
-        self._hold_where_needed(rows)
-        for page in self._enough(rows):
+            self._numbers = rows.numbers
+        self._plan.hold_where_needed(rows)
+        for page in self._needed(rows):
             self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
                 self._post(batch)
@@ -144,40 +142,33 @@ class _Run:
             for batch in self._due(identity, due):
                 self._post(batch)
         self._post_rest()
-        if self._changes is not None:
+        if self._changes is not None and self._job.stage is not Stage.SEND:
             self._post_deletions(self._changes)
-        self._caps.check(self._report.planned)
-        if self._held is not None:
-            self._release(self._held)
+        self._plan.check()
+        self._release()
         if self._changes is not None:
             names = [route.call.identity for route in self._routes if not route.is_made]
-            unmade = [identity for identity in names if self._changes.is_unmade(identity, self._report)]
-            self._changes.finish(unmade, self._report)
+            self._changes.finish([identity for identity in names if self._changes.is_unmade(identity)], self._report)
 
-    def _hold_where_needed(self, rows: Pages) -> None:
-        """Hold what is due until all rows were read, if there is a cap that might not hold."""
-        options, changes = self._job.options, self._changes
-        gone = 0 if changes is None else changes.most_gone
-        may_delete_too_many = options.max_deleted is not None and options.most_deleted != 1.0 and gone > 0
-        may_break = self._caps.are_set and (rows.total is None or not self._caps.hold_for(rows.total, gone))
-        if options.validate_only or not (may_break or may_delete_too_many):
-            return
-        self._held = HeldBatches() if changes is None else changes.hold()
-
-    def _release(self, held: HeldBatches) -> None:
-        """Send what was held, now that it is known to be allowed."""
-        self._held = None
-        self._job.on_planned(self._report, held.bytes)
+    def _needed(self, rows: Pages) -> Iterator[Sequence[Row]]:
+        """Return the pages; none where other tasks send them, and their number is enough to know that the caps hold."""
+        pages = self._enough(rows)
+        if self._job.stage is not Stage.PLAN or self._plan.must_read(rows):
+            return pages
+        self._report.rows += rows.total or 0
         if self._changes is not None:
-            self._changes.forget_gone()
+            self._changes.is_unread = True
+        return iter(())
+
+    def _release(self) -> None:
+        """Send what was held, now that it is known to be allowed."""
         is_deleting = False
-        for batch in held.batches():
+        for batch in self._plan.released():
             if batch.rows[0] == 0 and not is_deleting:  # keys that are gone come last, when all else is acknowledged
                 self.accounting.settle(self._delivery.drain())
                 is_deleting = True
             self._send(batch)
             self._job.on_progress(self._report)
-        held.close()
         self.accounting.settle(self._delivery.drain())
 
     def _enough(self, rows: Pages) -> Iterator[Sequence[Row]]:
@@ -211,7 +202,7 @@ class _Run:
                 for batch in self._due(identity, due):
                     self._post(batch)
         except DeletionError as error:
-            self._caps.check(self._report.planned, error)
+            self._plan.check(error)
         self._post_rest()
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
@@ -230,7 +221,7 @@ class _Run:
                     left = self._resume.due(events)
                     self._report.unchanged += len(events) - len(left)
                     of_rows, events, keys = (at(left, values) for values in (of_rows, events, keys))
-                self._report.planned[identity]["all"] += len(events)
+                self._plan.count(identity, len(events))
                 yield from self._batcher.add(identity, of_rows, events, keys if self._key else None)
             else:
                 found = CallsOfPage(of_rows, events, keys, at(places, numbers), at(places, page))
@@ -242,7 +233,7 @@ class _Run:
         first = self._last_row + 1
         self._last_row += len(page)
         self._report.rows += len(page)
-        rows = range(first, first + len(page))
+        rows = range(first, first + len(page)) if self._numbers is None else self._numbers()
         if self._changes is None or not page:
             return page, rows
         places = self._changes.prefilter.look(page, first)
@@ -252,14 +243,8 @@ class _Run:
     def _due(self, identity: str, due: DueCalls) -> Iterator[Batch]:
         """Count what is due, and yield the batches that are full."""
         self._report.unchanged += due.unchanged
-        self._plan_for(identity, due)
+        self._plan.count_changes(identity, due.in_flight)
         yield from self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight)
-
-    def _plan_for(self, identity: str, due: DueCalls) -> None:
-        """Count what is to be sent, by the kind of the change."""
-        planned = self._report.planned[identity]
-        for kind, number in Counter(mark.kind for mark in due.in_flight).items():
-            planned[kind] += number
 
     def _warn_early(self) -> None:
         """Say at once that nearly all is updated: the run may be long, and each call is billed."""
@@ -280,13 +265,11 @@ class _Run:
 
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
-        if self._job.options.validate_only:
+        if self._is_dry:
             # So that a later row of the same key is counted as it would be.
             self.accounting.remember(batch.in_flight, batch.in_flight)
-        elif self._held is None:
+        elif not self._plan.holds(batch):
             self._send(batch)
-        elif not self._caps.broken(self._report.planned):  # otherwise the rest is only counted
-            self._held.add(batch)
 
     def _send(self, batch: Batch) -> None:
         self.accounting.settle(self._delivery.make_room())
@@ -300,16 +283,16 @@ class _Run:
 
         :param error: that ends the run.
         """
-        if self._held is not None:
-            self._held.close()
+        self._plan.drop()
         if self._changes is not None and not self._has_sent and isinstance(error, STOPPED_BEFORE):
             with suppress(StateError):  # then the next run looks at every row
                 self._changes.leave_as_it_was()
 
     def finish(self) -> None:
         """Say what looked wrong in the rows that were read, and count what had no other end."""
+        reads_rows = self._job.stage in (Stage.WHOLE, Stage.SEND)
         for route in self._routes:
-            is_unmade = self._changes is None or self._changes.is_unmade(route.call.identity, self._report)
+            is_unmade = reads_rows and (self._changes is None or self._changes.is_unmade(route.call.identity))
             route.warn(self._report, is_unmade=is_unmade)
         if self._made_none:
             reason = "rows made no call: the `when` of none fits them"
@@ -326,5 +309,6 @@ def _changes(job: SyncJob, calls: Sequence[tuple[Call, CompiledCall]], columns: 
     from airflow_provider_segment.core.changes.comparison import Changes
     from airflow_provider_segment.core.changes.dry_state import DryState
 
-    state = DryState(job.state) if job.options.validate_only else job.state
-    return Changes(calls, columns, job.options, state, rows)
+    is_plan = job.stage is Stage.PLAN
+    state = DryState(job.state, is_plan=is_plan) if job.options.validate_only or is_plan else job.state
+    return Changes(calls, columns, job.options, state, rows, job.stage)

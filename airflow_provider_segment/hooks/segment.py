@@ -29,6 +29,7 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.public_api.write_key import fetch_write_key
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.pages import Pages, pages_of
+from airflow_provider_segment.core.stages import Stage
 from airflow_provider_segment.hooks import form, lineage, run, sigterm, task, tries, windows
 from airflow_provider_segment.hooks.calls import CallMethods
 from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
@@ -37,6 +38,7 @@ from airflow_provider_segment.links import segment as links
 if TYPE_CHECKING:
     from airflow_provider_segment.compat import Context
     from airflow_provider_segment.core.changes.state import State
+    from airflow_provider_segment.hooks.run_part import RunPart
 
 PROGRESS_SECONDS = 5.0
 
@@ -152,6 +154,7 @@ class SegmentHook(CallMethods, BaseHook):
         columns: Sequence[str] | None = None,
         sync_id: str | None = None,
         run_id: str | None = None,
+        part: RunPart | None = None,
         context: Context | None = None,
         **options: Any,
     ) -> Report:
@@ -164,6 +167,7 @@ class SegmentHook(CallMethods, BaseHook):
         :param sync_id: namespaces the message ids; default ``<dag_id>.<task_id>``.
         :param run_id: a later try with the same run id repeats the message ids; default the task's run, or a random
             one outside a task.
+        :param part: what of a run that several tasks do is done here; SqlToSegmentTaskGroup gives it.
         :param context: the task's context; by default the one that Airflow says is current.
         :param options: ``sync_mode``, ``state_conn_id``, ``state_schema``, ``state_path``, ``first_run``, ``key``,
             ``nulls``, ``timezone``, ``max_calls``, ``max_added``, ``max_updated``, ``max_deleted``, ``min_rows``,
@@ -183,25 +187,32 @@ class SegmentHook(CallMethods, BaseHook):
                 raise SettingError("cursor: is for SqlToSegmentOperator, which runs the query from the mark on")
             run.log_start(self.log, pages, checked, settled.sync_mode, self.settings)
             named = self._named(task_run, sync_id, run_id, checked)
-            resume = outer.enter_context(tries.resuming(task_run, settled, named, report, self.log))
+            resume = None
+            if part is None or part.stage is Stage.SEND:
+                resume = outer.enter_context(tries.resuming(task_run, settled, named, report, self.log))
             with ExitStack() as stack:
                 state = None
                 if settled.sync_mode == "changes":
                     with sigterm.waits():
-                        state = stack.enter_context(self._state(settled, task_run, sync_id, checked))
+                        state = stack.enter_context(self._state(settled, task_run, sync_id, checked, part))
                 rejects = stack.enter_context(closing(run.open_rejects(settled.rejects_path, task_run)))
                 if settled.preview_path is not None:
                     settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, task_run.ids[3]))
                 stack.enter_context(windows.explained(context))
-                namespace = task_run.namespace(self.write_key, sync_id, run_id, has_key=bool(settled.key_columns))
+                # Equal rows lie in one part of a run, so the map index need not tell those of several tasks apart.
+                has_key = bool(settled.key_columns) or part is not None
+                namespace = task_run.namespace(self.write_key, sync_id, run_id, has_key=has_key)
                 said = run.progress(self.log, pages.total, PROGRESS_SECONDS)
                 planned, warn = run.planned(self.log), self.log.warning
                 job = SyncJob(checked, namespace, settled, rejects, state, resume, said, planned, warn)
-                self._run(pages, job, task_run, report)
+                if part is None:
+                    self._run(pages, job, task_run, report)
+                else:
+                    self._run_part(part, pages, job, task_run, report)
             if not settled.validate_only:
                 run.commit(pages, report)
             run.log_end(self.log, report, settled)
-            if not report.rows and settled.cursor is None:
+            if not report.rows and settled.cursor is None and part is None:
                 self.log.warning("No rows came from %s%s", pages.source, windows.hint(context))
             if task_run.try_number > 1:
                 task_run.leave(report)  # so that none of a try before stands beside what this one returns
@@ -236,6 +247,32 @@ class SegmentHook(CallMethods, BaseHook):
             raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
         where = {"conn_id": state_conn_id, "schema": state_schema, "path": state_path}
         return reset_state(sync_id, keys, cursor=cursor, **where, log=self.log)
+
+    @task.as_airflow_exceptions()
+    def release(
+        self,
+        sync_id: str,
+        *,
+        state_conn_id: str | None = None,
+        state_schema: str | None = None,
+        state_path: str | None = None,
+    ) -> str:
+        """Free a state that is held for tasks which will never go on, and return who held it; empty where nobody did.
+
+        A SqlToSegmentTaskGroup holds it from its plan to its end, for ``pickup_timeout`` while no task of it runs. Do
+        this only when none of its tasks runs any more: what they would still save is refused.
+
+        :param sync_id: whose state it is.
+        :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
+        :param state_schema: of the connection.
+        :param state_path: of a SQLite file.
+        :raises SegmentError: if there is no such state, or its database fails.
+        """
+        from airflow_provider_segment.hooks.state import release_state
+
+        if (state_conn_id is None) == (state_path is None):
+            raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
+        return release_state(sync_id, conn_id=state_conn_id, schema=state_schema, path=state_path, log=self.log)
 
     @task.as_airflow_exceptions()
     def push_debugger_url(self, context: Context) -> None:
@@ -298,9 +335,15 @@ class SegmentHook(CallMethods, BaseHook):
         finally:
             transport.close()
 
-    def _run(self, rows: Pages, job: SyncJob, task_run: task.TaskRun, report: Report) -> Report:
+    def _run_part(self, part: RunPart, rows: Pages, job: SyncJob, task_run: task.TaskRun, report: Report) -> None:
+        """Do one task's part of a run, unless an earlier try has."""
+        if not part.is_done(job.state):
+            self._run(rows, replace(job, stage=part.stage), task_run, report, senders=part.senders)
+        part.on_end(job.state, report)
+
+    def _run(self, rows: Pages, job: SyncJob, task_run: task.TaskRun, report: Report, *, senders: int = 1) -> Report:
         settings = self.settings
-        policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second)
+        policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second / senders)
         with Delivery(self.get_conn(), policy, pace, job.options.max_in_flight, settings.success) as delivery:
             self._stop = delivery.stop
             try:
@@ -319,7 +362,12 @@ class SegmentHook(CallMethods, BaseHook):
         return [sync_id or task_run.name, of_run, task_run.ids[3], *source, [call.identity for call in calls]]
 
     def _state(
-        self, options: Options, task_run: task.TaskRun, sync_id: str | None, calls: Sequence[Call]
+        self,
+        options: Options,
+        task_run: task.TaskRun,
+        sync_id: str | None,
+        calls: Sequence[Call],
+        part: RunPart | None,
     ) -> AbstractContextManager[State]:
         from airflow_provider_segment.hooks.state import open_state, view_state  # it brings SQLAlchemy
 
@@ -332,4 +380,6 @@ class SegmentHook(CallMethods, BaseHook):
         if options.validate_only:
             return view_state(sync_id or task_run.name, self.write_key, **where)
         deletes = any("deleted" in call.kinds for call in calls if call.enabled)
-        return open_state(sync_id or task_run.name, self.write_key, task_run.holder, deletes=deletes, **where)
+        shared = None if part is None else part.shared
+        of_run: dict[str, Any] = {"deletes": deletes, "shared": shared}
+        return open_state(sync_id or task_run.name, self.write_key, task_run.holder, **of_run, **where)

@@ -13,12 +13,16 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook
-from airflow_provider_segment.core.changes.connection import LOG
+from airflow_provider_segment.core.changes.connection import LOG, StateConnection
 from airflow_provider_segment.core.changes.dry_state import StateView
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.lease import release
 from airflow_provider_segment.core.changes.prefilter.cursor_mark import read_mark
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
+from airflow_provider_segment.core.changes.shared_run import SharedRun
+from airflow_provider_segment.core.changes.shared_state import SharedState
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.changes.tables import Tables
 from airflow_provider_segment.core.errors import SettingError, StateError
 from airflow_provider_segment.core.mapping.message_ids import fingerprint
 from airflow_provider_segment.core.rows.keys import key_bytes, numbers_of, other_forms
@@ -38,6 +42,7 @@ def open_state(
     path: str | None,
     mode: str = "changes",
     deletes: bool = False,
+    shared: SharedRun | None = None,
     log: Any = LOG,
 ) -> Iterator[State]:
     """Lend the state of a sync, held by a lease; how the block ends is written down as the run's end.
@@ -50,6 +55,7 @@ def open_state(
     :param path: ... or of a SQLite file.
     :param mode: "changes" or "reset".
     :param deletes: whether the run looks for keys that are gone.
+    :param shared: the task's place in a run that several tasks do; then the state is a SharedState.
     :param log: is told who holds the state, of a first run, and of a connection that was lost.
     :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state; or if another
         task of the same DAG run has the sync.
@@ -60,8 +66,12 @@ def open_state(
     key = write_key and fingerprint(write_key)
     try:
         where: dict[str, Any] = {"schema": schema, "place": _place(conn_id, schema, path), "log": log}
-        with State(engine, sync_id, key, holder, mode=mode, deletes=deletes, **where) as state:
-            yield state
+        if shared is None:
+            with State(engine, sync_id, key, holder, mode=mode, deletes=deletes, **where) as state:
+                yield state
+        else:
+            with SharedState(engine, sync_id, key or "", holder, shared, deletes=deletes, **where) as part:
+                yield part
     finally:
         engine.dispose()
 
@@ -152,6 +162,24 @@ def _database(conn_id: str) -> sa.engine.Engine:
     if failure:
         raise StateError(f"state_conn_id: no engine for {conn_id!r} of type {connection.conn_type!r} ({failure})")
     return engine
+
+
+def release_state(sync_id: str, *, conn_id: str | None, schema: str | None, path: str | None, log: Any = LOG) -> str:
+    """Take the lease from whoever holds it, and return who that was; empty where nobody did.
+
+    :param sync_id: whose state it is.
+    :param conn_id: as for open_state(); so are ``schema`` and ``path``.
+    :param schema: of the connection.
+    :param path: of a SQLite file.
+    :param log: is told of a connection that was lost.
+    :raises SettingError: if there is no such state.
+    """
+    engine = _file(path) if path is not None else _database(conn_id or "")
+    try:
+        with closing(StateConnection(engine, log)) as connection:
+            return release(engine, connection, Tables(schema), sync_id)
+    finally:
+        engine.dispose()
 
 
 def reset_state(

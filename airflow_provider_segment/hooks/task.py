@@ -54,6 +54,13 @@ class TaskRun:
         return bool(self.ids[0])
 
     @property
+    def label(self) -> str:
+        """What the history of a warehouse shows of the task."""
+        dag_id, task_id, run_id, map_index = self.ids
+        mapped = f", map index {map_index}" if map_index >= 0 else ""
+        return f"DAG {dag_id}, task {task_id}{mapped}, run {run_id}"
+
+    @property
     def name(self) -> str:
         """The default of a sync's id."""
         return f"{self.ids[0]}.{self.ids[1]}"

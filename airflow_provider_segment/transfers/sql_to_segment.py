@@ -5,8 +5,8 @@ It is long for its settings, each said with its words where an editor shows them
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_segment.compat import Context
+    from airflow_provider_segment.core.report import Report
     from airflow_provider_segment.core.rows.pages import Pages
     from airflow_provider_segment.hooks.segment import SegmentHook
     from airflow_provider_segment.hooks.task import TaskRun
@@ -179,7 +180,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             keep_days=keep_days,
             **{name: cap for name, cap in caps.items() if not is_template(cap)},
         )
-        _check_schema(warehouse_schema, sync_mode)
+        self._check_schema(warehouse_schema, sync_mode)
         checked = as_calls(calls)
         check_changes(checked, sync_mode, self.options.key_columns)
         _check_cursor(cursor, checked, warehouse_schema)
@@ -210,39 +211,69 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         made = super().partial(**kwargs)
         return sharded(made) if kwargs.get("sync_mode") == "changes" else made
 
+    @staticmethod
+    def _check_schema(schema: object, sync_mode: str) -> None:
+        if schema is not None:
+            check_schema(schema)
+            if sync_mode != "changes":
+                raise SettingError("warehouse_schema: is for sync_mode='changes'; with 'all' every row is sent")
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the sync and return its report.
 
         :param context: of the task.
         """
-        from airflow_provider_segment.hooks import sigterm
         from airflow_provider_segment.hooks.lineage import note_events
-        from airflow_provider_segment.hooks.segment import SegmentHook
-        from airflow_provider_segment.hooks.task import as_airflow_exceptions, current, default_sync_id, leaves_report
+        from airflow_provider_segment.hooks.task import default_sync_id
         from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
+
+        with self._begun(context) as (hook, task_run):
+            if self.options.sync_mode == "changes":
+                warn_of_deleted(self, context)
+            elif not yes_or_no("validate_only", self.validate_only):
+                warn_if_repeated(self, context)
+            sync_id = self.sync_id or default_sync_id(self, context, self.options.sync_mode)
+            report = self.sync_here(hook, task_run, context, sync_id)
+            note_events(context, report)
+        return report.as_dict()
+
+    @contextmanager
+    def _begun(self, context: Context) -> Iterator[tuple[SegmentHook, TaskRun]]:
+        """Lend the hook and the task; a block that fails leaves a report, and fails in Airflow's terms."""
+        from airflow_provider_segment.hooks import sigterm
+        from airflow_provider_segment.hooks.segment import SegmentHook
+        from airflow_provider_segment.hooks.task import as_airflow_exceptions, current, leaves_report
 
         task_run, hook = current(context), SegmentHook(self.segment_conn_id)
         self._hook = hook
         with as_airflow_exceptions(), leaves_report(task_run, lambda: hook.report):
-            is_dry = yes_or_no("validate_only", self.validate_only)
             hook.get_conn()  # a bad connection fails before the query runs
             hook.push_debugger_url(context)
             sigterm.watch(task_run)
-            if self.options.sync_mode == "changes":
-                warn_of_deleted(self, context)
-            elif not is_dry:
-                warn_if_repeated(self, context)
-            sync_id = self.sync_id or default_sync_id(self, context, self.options.sync_mode)
-            with ExitStack() as stack:
-                with sigterm.waits():
-                    rows = stack.enter_context(self._open(sync_id, task_run))
-                rendered = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
-                caps = {name: number_of(name, getattr(self, name)) for name in CAPS}
-                caps["min_rows"] = caps["min_rows"] or 0
-                options = asdict(self.options) | rendered | caps | {"validate_only": is_dry}
-                report = hook.sync(rows, self.calls, sync_id=sync_id, context=context, **options)
-            note_events(context, report)
-        return report.as_dict()
+            yield hook, task_run
+
+    def sync_here(self, hook: SegmentHook, task_run: TaskRun, context: Context, sync_id: str) -> Report:
+        """Send the rows of the query.
+
+        :param hook: of the connection to Segment.
+        :param task_run: the try of the task.
+        :param context: of the task.
+        :param sync_id: of the sync.
+        """
+        from airflow_provider_segment.hooks import sigterm
+
+        with ExitStack() as stack:
+            with sigterm.waits():
+                rows = stack.enter_context(self._open(sync_id, task_run))
+            return hook.sync(rows, self.calls, sync_id=sync_id, context=context, **self.rendered())
+
+    def rendered(self) -> dict[str, Any]:
+        """Return the options as Jinja has made them."""
+        paths = {name: getattr(self, name) for name in ("state_path", "rejects_path", "preview_path")}
+        caps = {name: number_of(name, getattr(self, name)) for name in CAPS}
+        caps["min_rows"] = caps["min_rows"] or 0
+        is_dry = yes_or_no("validate_only", self.validate_only)
+        return asdict(self.options) | paths | caps | {"validate_only": is_dry}
 
     def _open(self, sync_id: str, task_run: TaskRun) -> AbstractContextManager[Pages]:
         """Return what lends the rows of the query: all of them, or those that may have changed."""
@@ -256,9 +287,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             return open_from_mark(*asked, column=self.options.cursor, **how)
         if self.warehouse_schema is None:
             return open_query(*asked, **how)
-        dag_id, task_id, run_id, _ = task_run.ids
-        label = f"DAG {dag_id}, task {task_id}, run {run_id}"
-        return open_warehouse(*asked, schema=self.warehouse_schema, sync_id=sync_id, label=label, **how)
+        return open_warehouse(*asked, schema=self.warehouse_schema, sync_id=sync_id, label=task_run.label, **how)
 
     def on_kill(self) -> None:
         """Send nothing more: what is on its way is counted, and the task fails with its report."""
@@ -303,10 +332,11 @@ def _check_cursor(cursor: str | None, calls: Sequence[Call], warehouse_schema: s
         )
 
 
-def _check_schema(schema: object, sync_mode: str) -> None:
-    if schema is None:
-        return
+def check_schema(schema: object) -> None:
+    """Refuse what is no schema's name.
+
+    :param schema: the setting.
+    :raises SettingError: if it is none.
+    """
     if not isinstance(schema, str) or not schema.strip():
         raise SettingError(f"warehouse_schema: expected the name of a schema, found {schema!r}")
-    if sync_mode != "changes":
-        raise SettingError("warehouse_schema: is for sync_mode='changes'; with 'all' every row is sent")

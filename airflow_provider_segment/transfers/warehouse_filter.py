@@ -85,6 +85,7 @@ class WarehouseTables:
     """
 
     is_planned = False
+    skipped_elsewhere = 0
     buckets = 0
 
     def __init__(
@@ -162,9 +163,11 @@ class WarehouseTables:
                 rows = sum(ops.values()) - ops["gone"]
             changed = self._run(statements.changed_keys())[0][0] if ops["changed"] else 0
             skipped = 0 if known is None else known - changed - ops["gone"]
-            reading = open_query(self._conn_id, statements.read(), lineage_sql=self._sql, **self._reading)
-            pages = sigterm.waited(self._read.enter_context(reading).pages)
-        return LaidOut(Pages(self.columns, pages, self.source, rows), skipped, ops["gone"], self._is_full)
+        return LaidOut(Pages(self.columns, self._rows(), self.source, rows), skipped, ops["gone"], self._is_full)
+
+    def _rows(self) -> Iterator[Sequence[Sequence[Any]]]:
+        reading = open_query(self._conn_id, self._due().read(), lineage_sql=self._sql, **self._reading)
+        yield from sigterm.waited(self._read.enter_context(reading).pages)
 
     def gone(self) -> Iterator[Sequence[Sequence[Any]]]:
         """Yield the keys that were listed and are gone; see Warehouse."""
@@ -172,7 +175,7 @@ class WarehouseTables:
         with open_query(self._conn_id, statements.gone(), lineage_sql=self._sql, **self._reading) as found:
             yield from found.pages
 
-    def keys(self) -> Iterator[Sequence[Sequence[Any]]]:
+    def laid_out_keys(self) -> Iterator[Sequence[Sequence[Any]]]:
         """Yield the keys of the rows; see Warehouse."""
         with open_query(self._conn_id, self._due().keys_of_rows(), lineage_sql=self._sql, **self._reading) as found:
             yield from found.pages

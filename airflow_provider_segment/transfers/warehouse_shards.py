@@ -8,7 +8,8 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from airflow_provider_segment.core.errors import ColumnError, SegmentError
+from airflow_provider_segment.core.changes.shared_run import BUCKETS
+from airflow_provider_segment.core.errors import ColumnError, SegmentError, SettingError
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.core.rows.warehouse import LaidOut
 from airflow_provider_segment.hooks import sigterm
@@ -17,7 +18,6 @@ from airflow_provider_segment.transfers.warehouse_dialects import Column
 from airflow_provider_segment.transfers.warehouse_filter import WarehouseTables
 from airflow_provider_segment.transfers.warehouse_statements import BUCKET, PREFIX, in_buckets
 
-BUCKETS = 1_024
 # Rows that were laid out for a run of sync_mode="all" which nobody ended: no run lasts as long.
 KEPT_SECONDS = 7 * 86_400
 
@@ -79,18 +79,62 @@ class PlanTables(WarehouseTables):
         :return: what names them for the other tasks, and the number of rows by bucket.
         """
         with sigterm.waits():
-            self._own("all")
+            self.own_all()
             self._prepare()
             ending = blake2b(run_id.encode(), digest_size=4).hexdigest()
             name = self._laid_out_before(ending)
             if name is None:
                 name = f"all_{int(time.time())}_{ending}"
-                due = self.due_table(name)
-                self._stack.callback(self.leave_due, due)
-                self._run(self._all_rows(due, together, key), 1)
+                self._stack.callback(self._forget_unless_kept, name)
+                self._run(self._all_rows(self.due_table(name), together, key), 1)
                 table = self._table("segment_filter")
                 self._run(f"INSERT INTO {table} (sync, mark) VALUES ('{self._names}_{name}', 'laid out')")
             return name, self._histogram(self.due_table(name))
+
+    def _forget_unless_kept(self, name: str) -> None:
+        if not self._is_kept:
+            self.forget(name)
+
+    def check_laid_out(self, owner: str, run: int) -> None:
+        """Check that the rows which an earlier try has laid out are there.
+
+        :param owner: as for lay_out().
+        :param run: the number of the run.
+        :raises SettingError: if somebody has dropped them.
+        """
+        self._own(owner)
+        try:
+            self._histogram(self.due_table(run))
+        except SegmentError:
+            raise SettingError(
+                f"The rows that were laid out for run {run} of this sync are gone from the warehouse. Let it go with "
+                "SegmentHook.release, and clear the whole task group: its plan is made anew then"
+            ) from None
+
+    def rows(self, name: object, shard: Shard) -> Pages:
+        """Return some of the rows, with the numbers that they have in the run.
+
+        :param name: of the run.
+        :param shard: which of them.
+        """
+        numbers: list[int] = []
+
+        def pages() -> Iterator[Sequence[Sequence[Any]]]:
+            names = ", ".join(self._dialect.quoted(column) for column in self.columns)
+            read = (
+                f"SELECT {names}, {PREFIX}n FROM {self.due_table(name)} WHERE {BUCKET} BETWEEN {shard.first_bucket} "
+                f"AND {shard.last_bucket} AND {PREFIX}n > 0 ORDER BY {PREFIX}n"
+            )
+            with open_query(self._conn_id, read, lineage_sql=self._sql, **self._reading) as found:
+                for page in found.pages:
+                    numbers[:] = [int(row[-1]) for row in page]
+                    yield [row[:-1] for row in page]
+
+        return Pages(self.columns, pages(), self.source, shard.rows, numbers=lambda: numbers)
+
+    def own_all(self) -> None:
+        """Name the tables of ``sync_mode="all"``."""
+        self._own("all")
 
     def _laid_out_before(self, ending: str) -> str | None:
         """Return what an earlier try has laid out whole; drop what it has not, and what is old."""
@@ -172,7 +216,7 @@ class SharedTables(PlanTables):
     def __init__(self, plan: dict[str, Any], shard: Shard | None, *of_tables: Any) -> None:
         super().__init__(*of_tables)
         self._plan, self._shard = plan, shard
-        self._numbers: Sequence[int] = ()
+        self.skipped_elsewhere = 0 if shard is None else plan.get("skipped", 0)
         self.keep()
 
     def lay_out(
@@ -181,35 +225,19 @@ class SharedTables(PlanTables):
         """Return this task's part of the rows; see Warehouse."""
         self._own(owner)
         if self._shard is not None:
-            return LaidOut(self.rows(run), 0, 0, is_full=False)
+            return LaidOut(self.rows(run, self._shard), 0, 0, is_full=False)
         self._statements = self._made_for(mapped, key, run, is_dry=is_dry)
         self._is_full = self._plan["is_full"]
         none = Pages(self.columns, (), self.source, 0)
         return LaidOut(none, self._plan["skipped"], self._plan["gone"], self._is_full)
 
-    def rows(self, name: object) -> Pages:
-        """Return this task's rows, with the numbers that they have in the run.
 
-        :param name: of the run.
-        """
-        first, last, number = self._shard or Shard(0, BUCKETS, 0)
-        names = ", ".join(self._dialect.quoted(column) for column in self.columns)
-        read = (
-            f"SELECT {names}, {PREFIX}n FROM {self.due_table(name)} "
-            f"WHERE {BUCKET} BETWEEN {first} AND {last} AND {PREFIX}n > 0 ORDER BY {PREFIX}n"
-        )
-        reading = open_query(self._conn_id, read, lineage_sql=self._sql, **self._reading)
-        pages = sigterm.waited(self._read.enter_context(reading).pages)
-        return Pages(self.columns, self._numbered(pages), self.source, number, numbers=lambda: self._numbers)
+def whole(histogram: Sequence[tuple[int, int]]) -> Shard:
+    """Return all rows as one part.
 
-    def _numbered(self, pages: Iterator[Sequence[Sequence[Any]]]) -> Iterator[Sequence[Sequence[Any]]]:
-        for page in pages:
-            self._numbers = [int(row[-1]) for row in page]
-            yield [row[:-1] for row in page]
-
-    def own_all(self) -> None:
-        """Name the tables of ``sync_mode="all"``."""
-        self._own("all")
+    :param histogram: as for in_shards().
+    """
+    return Shard(0, BUCKETS, sum(number for _, number in histogram))
 
 
 def in_shards(histogram: Sequence[tuple[int, int]], most: int, rows_per_shard: int) -> list[Shard]:

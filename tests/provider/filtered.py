@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from groups import GroupRun
 from mariadb import MariadbWarehouse
 from warehouses import PostgresWarehouse
 
@@ -19,7 +20,8 @@ from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperat
 USERS = Identify("id", traits=["email"])
 LEFT = Track(Constant("Left"), "id", on_change="deleted")
 DATABASES = ["postgres", "mariadb", "duckdb", "sqlite"]
-FILTERS = ["warehouse", "client", "none"]
+# Sent by one task, or by those of a group.
+FILTERS = ["warehouse", "client", "none", "group"]
 
 
 class Source:
@@ -105,7 +107,7 @@ class Sync:
     """A sync of a source with one kind of filter.
 
     :param source: where the rows are.
-    :param how: "warehouse", "client" or "none".
+    :param how: "warehouse", "client", "none", or "group".
     :param path: of the state.
     :param sync_id: of the sync.
     """
@@ -118,7 +120,11 @@ class Sync:
         """Run it, and return its report, whose counts add up."""
         if self.how == "none" and self.path.exists():
             self.state("UPDATE segment_filter SET fingerprint = 'of another mapping'")
-        report: dict[str, Any] = SqlToSegmentOperator(task_id="sync", **self.settings(**changed)).execute({})
+        report: dict[str, Any]
+        if self.how == "group":
+            report = GroupRun(self.settings(**changed) | {"shards": 3, "rows_per_shard": 2}).all()
+        else:
+            report = SqlToSegmentOperator(task_id="sync", **self.settings(**changed)).execute({})
         assert report["calls"] == sum(
             report[name] for name in ("unchanged", "invalid", "accepted", "rejected", "not_sent")
         )
@@ -136,7 +142,7 @@ class Sync:
             "sync_id": self.sync_id,
             "state_path": str(self.path),
             "fetch_size": 50,
-            "warehouse_schema": self.source.schema if self.how == "warehouse" else None,
+            "warehouse_schema": self.source.schema if self.how in ("warehouse", "group") else None,
         } | changed
 
     def state(self, statement: str) -> list[Any]:

@@ -25,7 +25,7 @@ PAID = Track(Constant("Paid"), "id", properties=["email"])
 
 EVERY = [f"{how} {database}" for how in FILTERS for database in DATABASES]
 # On the client, and without a filter, rows are rows wherever they come from.
-SOME = [one for one in EVERY if one.startswith("warehouse") or one.endswith(("sqlite", "postgres"))]
+SOME = [one for one in EVERY if one.startswith(("warehouse", "group")) or one.endswith(("sqlite", "postgres"))]
 
 
 @pytest.fixture(params=SOME)

@@ -18,18 +18,20 @@ from airflow_provider_segment.core.changes.mapping_changes import differences
 from airflow_provider_segment.core.changes.prefilter.new_pages import SOUGHT
 from airflow_provider_segment.core.changes.prefilter.rules import Prefilter
 from airflow_provider_segment.core.changes.seen_keys import SeenKeys
+from airflow_provider_segment.core.changes.shared_state import SharedState
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.delivery.held_batches import HeldBatches
-from airflow_provider_segment.core.errors import Refused
+from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
-from airflow_provider_segment.core.rows.keys import numbers_of
+from airflow_provider_segment.core.rows.keys import key_bytes, numbers_of
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.core.rows.unreadable import Unreadable
+from airflow_provider_segment.core.stages import Stage
 
 # A later run that updates so much of what it knows, and no less, is worth a word.
 NEARLY_ALL, LEAST_KNOWN = 0.9, 100
@@ -47,6 +49,8 @@ class Changes:
     :param options: of the sync.
     :param state: of the sync; its generation goes into the message ids, so that a new state repeats none.
     :param rows: of the query; their source may tell which of them have not changed.
+    :param stage: what of the run is done here.
+    :ivar is_unread: whether rows were laid out and are not read, since their number was enough to know.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Changes:
         options: Options,
         state: State | DryState,
         rows: Pages,
+        stage: Stage = Stage.WHOLE,
     ) -> None:
         namespace = Namespace("changes", state.sync_id, state.generation)
         self._state = state
@@ -63,14 +68,21 @@ class Changes:
         self._most_deleted = options.most_deleted
         self._is_held = False
         self._forgetting: Sequence[ChangingCall] = ()
-        self._seen = SeenKeys() if any("deleted" in call.kinds for call, _ in calls) else None
+        self._stage = stage
+        self.is_unread = False
+        self._is_begun_elsewhere = stage in (Stage.SEND, Stage.FINALIZE)
+        deletes = any("deleted" in call.kinds for call, _ in calls)
+        self._seen = SeenKeys() if deletes and stage is not Stage.SEND else None
         self._calls = {
             call.identity: ChangingCall(
                 call, made, columns, options, state, namespace, self._note, self.prefilter.watched
             )
             for call, made in calls
         }
-        check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
+        if self._is_begun_elsewhere:
+            self._check_plan()
+        else:
+            check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
         # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
         is_counted = self._seen is not None or float in (type(options.max_added), type(options.max_updated))
         self._bases = {call.number: state.bases(call.number) for call in self._calls.values() if is_counted}
@@ -78,7 +90,20 @@ class Changes:
             state.keep_bases({number: bases[-1].known for number, bases in self._bases.items()})
         self._key = [columns.index(name, "key") for name in options.key_columns]
         self.unreadable = 0
-        self._say_what_changed()
+        if not self._is_begun_elsewhere:
+            self._say_what_changed()
+
+    def _check_plan(self) -> None:
+        """Refuse a mapping that is not the one of the run's plan: the filter would be left for another one."""
+        if (
+            isinstance(self._state, SharedState)
+            and (self._state.plan or {})["fingerprint"] != self.prefilter.fingerprint
+        ):
+            raise SettingError(
+                "The mapping, the columns or the version of this package changed since the run was planned, or a "
+                "template in calls says something else in each task. Clear the whole task group: its plan is made anew "
+                "then"
+            )
 
     def _say_what_changed(self) -> None:
         """Say before anything is sent what of the mapping is not as it was, since each call is billed."""
@@ -134,6 +159,13 @@ class Changes:
             numbers = [0 if key is None else next(found) for key in keys]
         self.prefilter.remember(numbers, page)
         return numbers
+
+    def _see_laid_out(self) -> None:
+        """Read the keys of the rows that were laid out and not read here: they are not gone."""
+        for page in self.prefilter.laid_out_keys():
+            keys = key_bytes(list(zip(*page, strict=True)))
+            self._note(numbers_of([key for key in keys if key is not None]))
+            self.unreadable += sum(Unreadable in map(type, row) for row in page)
 
     def _note(self, numbers: Sequence[int]) -> None:
         """Remember the numbers of keys that are not gone."""
@@ -195,7 +227,13 @@ class Changes:
         :param refuse: is told of a call that cannot be made.
         :raises DeletionError: if more than the share that may be deleted is gone; then nothing is yielded.
         """
-        if self._seen is None or self.unreadable:
+        if self._seen is None:
+            return
+        if self._is_begun_elsewhere or self.is_unread:
+            if not any(self.known.values()) or self.prefilter.gone == 0:
+                return  # no key was known before the run, or the warehouse has missed none
+            self._see_laid_out()
+        if self.unreadable:
             return
         deleting = [call for call in self._calls.values() if call.gone_keys.makes_calls and not call.is_baseline]
         others = [call for call in self._calls.values() if call not in deleting]
@@ -239,29 +277,54 @@ class Changes:
         :param unmade: the calls that no row made.
         :param report: is told of keys that have more than one row.
         """
+        if self._stage is Stage.SEND:
+            self._finish_part(unmade)
+            return
+        if isinstance(self._state, DryState):
+            self._state.plan_for(self.prefilter.fingerprint)
+            return
         calls = self._calls.values()
         for call in calls:
             call.keep_sample()
         self._state.seen([call.number for call in calls])
         if self.unreadable:  # nobody knows which keys are gone
             return
+        if isinstance(self._state, SharedState):
+            unmade = self._gather(unmade)
         for call in calls:
             if number := self.prefilter.again(call.updated_keys):
                 report.warn(call.identity, "key_again_skipped", _AGAIN, number)
         ghosts = {key for call in calls for key in call.gone_keys.left(self._seen)} if self._seen is not None else ()
         self.prefilter.write(unmade, sorted(ghosts))
 
-    def is_unmade(self, identity: str, report: Report) -> bool:
+    def _finish_part(self, unmade: Sequence[str]) -> None:
+        """Leave for the end of the run what this part of it has found."""
+        if isinstance(self._state, SharedState):
+            self._state.keep_part(*self.prefilter.found(), unmade)
+            if self._state.is_first_part:
+                for call in self._calls.values():
+                    call.keep_sample()
+
+    def _gather(self, unmade: Sequence[str]) -> Sequence[str]:
+        """Take what the parts of the run have found, and return the calls that no row of any part made."""
+        for unsettled, contested, unmade_there in self._state.parts() if isinstance(self._state, SharedState) else ():
+            for row in unsettled:
+                self.prefilter.unsettle(row)
+            for key in contested:
+                self.prefilter.contest(key)
+            unmade = [identity for identity in unmade if identity in unmade_there]
+        return unmade
+
+    def is_unmade(self, identity: str) -> bool:
         """Tell whether a call that no row made which was looked at is made by no row at all.
 
         :param identity: of the call.
-        :param report: of the run.
         """
-        return not report.skipped or identity in self.prefilter.unmade
+        return not self.prefilter.all_skipped or identity in self.prefilter.unmade
 
     def suspicions(self) -> Iterator[tuple[str, int, str]]:
         """Yield the calls that update nearly all that they know, with the number so far and what to do about it."""
-        passed_over = self.prefilter.skipped
+        passed_over = self.prefilter.all_skipped
         for call in self._calls.values():
             known, updated = call.known + passed_over, len(call.updated_keys)
             if known >= LEAST_KNOWN and updated >= NEARLY_ALL * known:
@@ -274,6 +337,8 @@ class Changes:
         """
         for identity, number, reason in self.suspicions():
             report.warn(identity, "nearly_all_updated", reason, number)
+        if self._is_begun_elsewhere:
+            return
         looked_at = report.rows - report.skipped
         if reason := self.prefilter.suspicion(report.rows, looked_at, report.calls, report.unchanged):
             report.warn("rows", "nothing_skipped", reason, looked_at)

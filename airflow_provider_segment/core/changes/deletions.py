@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from airflow_provider_segment.core.changes.entries import Base
 from airflow_provider_segment.core.errors import DeletionError
@@ -10,7 +11,7 @@ from airflow_provider_segment.core.options import most
 
 
 def check_gone(
-    identity: str, gone: Mapping[int, int], bases: Sequence[Base], allowed: float, nothing: str = "deleted"
+    identity: str, gone: Counter[int], bases: Sequence[Base], allowed: float, nothing: str = "deleted"
 ) -> None:
     """Refuse to delete more of the keys that were known before than is allowed.
 
@@ -25,6 +26,11 @@ def check_gone(
     :raises DeletionError: if more are gone.
     """
     *earlier, now = bases
+    if own := gone[now.run]:
+        raise DeletionError(
+            f"{identity}: {own:,} keys that this very run has sent seem to be gone, which cannot be. Nothing was "
+            f"{nothing}; please report this with the log"
+        )
     for base in (now, *earlier):
         # Those of its keys that are gone now, and at least as many as runs in between have deleted.
         lost = sum(n for run, n in gone.items() if run < base.run) + max(0, base.known - now.known)

@@ -16,6 +16,7 @@ from airflow_provider_segment.core.changes.connection import LOG, StateConnectio
 from airflow_provider_segment.core.changes.entries import GONE, Base, Entry, StoredEntry
 from airflow_provider_segment.core.changes.lease import check_owner
 from airflow_provider_segment.core.changes.prefilter.store import FilterStore
+from airflow_provider_segment.core.changes.shared_state import SharedState
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.changes.tables import Tables, columns_of
 
@@ -120,10 +121,11 @@ class DryState:
     """What a run knows that saves nothing: the state, and above it what the run would have saved.
 
     :param state: of the sync.
+    :param is_plan: whether other tasks do what is found out here; then they must know how many keys were known before.
     """
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, state: State, *, is_plan: bool = False) -> None:
+        self._state, self._is_plan = state, is_plan
         self.place, self.is_file, self.is_new, self.log = state.place, state.is_file, state.is_new, state.log
         self.sync_id, self.generation = state.sync_id, state.generation
         self.run, self.is_recovering, self.filters = state.run, state.is_recovering, state.filters
@@ -164,7 +166,12 @@ class DryState:
         return self._state.bases(call) if call > 0 else [Base(self.run, 0)]
 
     def keep_bases(self, known: Mapping[int, int]) -> None:
-        """Save nothing."""
+        """Save them for the other tasks of a run, or nothing.
+
+        :param known: the numbers of keys, by those of the calls.
+        """
+        if self._is_plan:
+            self._state.keep_bases({call: number for call, number in known.items() if call > 0})
 
     def span(self, call: int) -> tuple[int, int] | None:
         """Return the least and the largest key that the state has; see State."""
@@ -197,7 +204,17 @@ class DryState:
         """Save nothing."""
 
     def seen(self, calls: Sequence[int]) -> None:
-        """Save nothing."""
+        """Save nothing; but a plan that was refused leaves no call of unknown fate."""
+        if self._is_plan:
+            self._state.seen(calls)
+
+    def plan_for(self, fingerprint: str) -> None:
+        """Let the plan be one of a mapping.
+
+        :param fingerprint: of the mapping.
+        """
+        if isinstance(self._state, SharedState):
+            self._state.fingerprint = fingerprint
 
 
 def _close(connection: sa.engine.Connection, engine: sa.engine.Engine) -> None:

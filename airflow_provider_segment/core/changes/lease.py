@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_segment.core.changes.connection import StateConnection, Work
+from airflow_provider_segment.core.changes.dialects import dialect_of
 from airflow_provider_segment.core.changes.history import History, RunDetails
 from airflow_provider_segment.core.changes.tables import LAYOUT, Tables
 from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
@@ -247,6 +248,35 @@ def _until(seconds: float) -> str:
         f" (several tasks share it, and it runs out {seconds:,.0f} s from now if none of them goes on; where none is "
         "left, SegmentHook.release frees it)"
     )
+
+
+def release(engine: sa.engine.Engine, connection: StateConnection, tables: Tables, sync_id: str) -> str:
+    """Free a lease whoever holds it, and return who that was; empty where nobody did.
+
+    :param engine: of the database.
+    :param connection: to it.
+    :param tables: of the states in it.
+    :param sync_id: whose state it is.
+    :raises SettingError: if there is no such state.
+    """
+    now, history = dialect_of(engine, tables.state).now, History(tables, sync_id)
+
+    def free(connection: sa.engine.Connection) -> str:
+        query = sa.select(tables.sync).where(tables.sync.c.sync_id == sync_id).with_for_update()
+        row: Any = connection.execute(query).one_or_none()
+        if row is None:
+            raise SettingError(f"sync_id {sync_id!r} has no state here")
+        at = connection.execute(sa.select(now)).scalar_one()
+        if row.token is None or row.expires <= at:
+            return ""
+        mine = sa.update(tables.sync).where(tables.sync.c.sync_no == row.sync_no)
+        connection.execute(mine.values(token=None, holder=None, expires=0))
+        held = history.describe(connection, row.sync_no, row.run)
+        history.end(connection, row.sync_no, None, "killed", at)
+        history.keep_plan(connection, row.sync_no, row.run, None)
+        return held
+
+    return connection.run("freeing its lease", free)
 
 
 def check_owner(sync_id: str, row: Any, write_key: str) -> None:

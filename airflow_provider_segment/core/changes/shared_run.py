@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PICKUP_SECONDS = 3_600
+# Rows that must be sent by one task lie in one bucket; a task sends some buckets.
+BUCKETS = 1_024
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class SharedState(State):
     :param shared: the task's place in the run.
     :param of_state: the others as for State.
     :ivar plan: of the run, as it was kept; None until it is made.
+    :ivar fingerprint: of the mapping that is planned.
     :raises SettingError: if the run has ended, or another one has begun.
     """
 
@@ -28,6 +29,7 @@ class SharedState(State):
     ) -> None:
         self._shared = shared
         self.plan: dict[str, Any] | None = None
+        self.fingerprint = ""
         times: dict[str, Any] = {"lease_seconds": shared.pickup_seconds, "lease_wait": shared.wait_seconds}
         super().__init__(engine, sync_id, write_key, holder, **of_state, **times)
         self._stays_held = shared.part is not None
@@ -62,7 +64,7 @@ class SharedState(State):
 
         :param plan: plain data.
         """
-        self.plan = {**plan, "is_recovering": self.is_recovering}
+        self.plan = {**plan, "is_recovering": self.is_recovering, "fingerprint": self.fingerprint}
         self._lease.keep_plan(json.dumps(self.plan))
         self._stays_held = True
 
@@ -74,24 +76,31 @@ class SharedState(State):
             "ending a run", lambda c: c.execute(sa.delete(part).where(part.c.sync_no == self._lease.number))
         )
 
-    def keep_part(self, unsettled: Iterable[int], contested: Iterable[int]) -> None:
+    def keep_part(self, unsettled: Iterable[int], contested: Iterable[int], unmade: Sequence[str]) -> None:
         """Leave what this part has found for the end of the run.
 
         :param unsettled: the numbers of the rows that are to be looked at again.
         :param contested: the numbers of keys of which rows have different contents.
+        :param unmade: the calls that no row made.
         """
         part = self._tables.part
         mine = sa.update(part).where(*self._of_run, part.c.part == self._shared.part)
-        found = {"unsettled": packed(sorted(unsettled)), "contested": packed(sorted(contested))}
+        found: dict[str, Any] = {"unsettled": packed(sorted(unsettled)), "contested": packed(sorted(contested))}
+        found |= {"unmade": json.dumps([*unmade])}
         self._lease.writing("ending a part of the run", lambda c: c.execute(mine.values(**found)))
 
-    def parts(self) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
-        """Yield what the parts of the run have left."""
+    def parts(self) -> Iterator[tuple[Sequence[int], Sequence[int], Sequence[str]]]:
+        """Yield what the parts of the run have left, as it was given to keep_part()."""
         part = self._tables.part
-        query = sa.select(part.c.unsettled, part.c.contested).where(*self._of_run)
+        query = sa.select(part.c.unsettled, part.c.contested, part.c.unmade).where(*self._of_run)
         found = self._connection.run("reading the parts of the run", lambda c: list(c.execute(query)))
-        for unsettled, contested in found:
-            yield numbers_in(bytes(unsettled or b"")), numbers_in(bytes(contested or b""))
+        for unsettled, contested, unmade in found:
+            yield numbers_in(bytes(unsettled or b"")), numbers_in(bytes(contested or b"")), json.loads(unmade or "[]")
+
+    @property
+    def is_first_part(self) -> bool:
+        """Whether this part is the one that does what one of them must do."""
+        return self.plan is not None and self.plan["shards"][0][0] == self._shared.part
 
     @property
     def _of_run(self) -> tuple[Any, ...]:

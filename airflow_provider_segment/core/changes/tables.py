@@ -119,8 +119,9 @@ class Tables:
             sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("unsettled", blob),  # null until the part has ended
+            sa.Column("unsettled", blob),  # null until the part has ended, and so are the others
             sa.Column("contested", blob),
+            sa.Column("unmade", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
         )
         self.day = sa.Table(
             "segment_day",

@@ -30,10 +30,12 @@ class Warehouse(Protocol):
 
     :ivar name: of the place where that is, for the log.
     :ivar is_planned: whether another task of this run has laid the rows out.
+    :ivar skipped_elsewhere: rows that were passed over then.
     """
 
     name: str
     is_planned: bool
+    skipped_elsewhere: int
 
     def lay_out(
         self, mapped: Sequence[str], key: Sequence[str], owner: str, run: int, mark: str | None, *, is_dry: bool
@@ -51,7 +53,7 @@ class Warehouse(Protocol):
     def gone(self) -> Iterator[Sequence[Sequence[Any]]]:
         """Yield the keys that were listed and are gone, some at a time, each with a number that is below zero."""
 
-    def keys(self) -> Iterator[Sequence[Sequence[Any]]]:
+    def laid_out_keys(self) -> Iterator[Sequence[Sequence[Any]]]:
         """Yield the keys of all rows that were laid out, some at a time."""
 
     def settle(self, mark: str, unsettled: Sequence[int]) -> None:

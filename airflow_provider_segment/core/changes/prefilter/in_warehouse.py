@@ -15,6 +15,7 @@ class WarehouseFilter:
     """Passes over the rows that the run before had settled, by a statement of the warehouse.
 
     :param warehouse: where the query runs.
+    :ivar is_planned: whether another task of this run has laid the rows out.
     :ivar gone: how many keys are gone; None where all rows must be read to tell.
     """
 
@@ -22,6 +23,7 @@ class WarehouseFilter:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
+        self.is_planned = warehouse.is_planned
         self._is_full = True
         self.gone: int | None = None
 
@@ -49,6 +51,10 @@ class WarehouseFilter:
     def missing(self) -> Iterator[Sequence[int]] | None:
         """Yield the numbers of the keys that are gone, some at a time; None where that cannot be told."""
         return None if self._is_full else (numbers for numbers, _ in self._gone())
+
+    def laid_out_keys(self) -> Iterator[Sequence[Sequence[Any]]]:
+        """Yield the keys of all rows that were laid out, some at a time."""
+        return self._warehouse.laid_out_keys()
 
     def passed_over(self) -> Iterator[Sequence[int]]:
         """Yield nothing: where it matters, no row was passed over."""

@@ -51,6 +51,7 @@ class Prefilter:
     :param rows: of the query: its warehouse lays out those which may have changed, or a cursor tells where they begin;
         otherwise it is left to the client.
     :ivar reason: why it is not used; empty where it is.
+    :ivar fingerprint: of the mapping.
     :ivar watched: the numbers of keys of which the run before found rows with different contents.
     :ivar mapping: what the mapping is.
     :ivar mapping_before: what it was in the run before that ended whole; None where that is not known.
@@ -72,7 +73,8 @@ class Prefilter:
         self._places = mapped_places(calls, columns, options.key_columns)
         self._names = [columns.names[place] for place in self._places]
         self._key = options.key_columns
-        self._fingerprint = fingerprint_of(calls, self._names, options)
+        self.fingerprint = fingerprint_of(calls, self._names, options)
+        self._skipped_elsewhere = 0 if rows.warehouse is None else rows.warehouse.skipped_elsewhere
         self._record = record = self._store.record()
         self._cursor = cursor_filter(rows.cursor, record, self._store, calls, columns, options)
         self.maker = ArrivalFilter.maker if rows.warehouse is None else rows.warehouse.name
@@ -107,6 +109,8 @@ class Prefilter:
             rows, self.skipped = self._filter.open(
                 self._names, self._key, self._generation, self._run, mark, is_dry=not self._store.is_kept
             )
+            if self._filter.is_planned:
+                return rows
             if self._filter.is_full and not self.reason:
                 self.reason = "its tables are not those of the run before, or a column has another type"
         if self.reason:
@@ -121,11 +125,24 @@ class Prefilter:
             return "there is none yet"
         if record.maker != self.maker:
             return f"the run before had it {record.maker}"
-        if record.fingerprint != self._fingerprint:
+        if record.fingerprint != self.fingerprint:
             return "the mapping, the columns or the version of this package changed"
         if record.run != state.run - 1 or state.is_recovering:
             return "the run before did not go to its end, or reset keys"
         return ""
+
+    @property
+    def all_skipped(self) -> int:
+        """Rows that were passed over so far, also by another task of this run."""
+        return self.skipped + self._skipped_elsewhere
+
+    def laid_out_keys(self) -> Iterator[Sequence[Row]]:
+        """Yield the keys of all rows that were laid out, some at a time; nothing without a warehouse."""
+        return self._filter.laid_out_keys() if isinstance(self._filter, WarehouseFilter) else iter(())
+
+    def found(self) -> tuple[list[int], set[int]]:
+        """Return the rows that are not settled, and the keys of which rows have different contents."""
+        return self._unsettled, self._contested
 
     def look(self, page: Sequence[Row], first: int) -> Sequence[int]:
         """Return the places of the rows of a page that must be looked at.
@@ -212,7 +229,7 @@ class Prefilter:
             maker=self.maker,
             run=self._run,
             mark=mark,
-            fingerprint=self._fingerprint,
+            fingerprint=self.fingerprint,
             is_whole=self._filter.is_whole,
             watched=tuple(sorted(self._contested)),
             unmade=tuple(unmade),

@@ -1,0 +1,38 @@
+"""One report of a run that several tasks did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_segment.core.report import Report
+
+_NUMBERS = (
+    "rows", "skipped", "calls", "unchanged", "invalid", "accepted", "rejected", "not_sent",
+    "added", "updated", "deleted", "batches", "requests", "retries", "bytes",
+)  # fmt: skip
+# A call that makes no row of one part may make those of another.
+_IN_ALL = ": made_by_no_row"
+
+
+def summed(reports: Sequence[Mapping[str, Any]], seconds: float) -> Report:
+    """Return the sum of the reports of tasks of one run.
+
+    :param reports: as plain data.
+    :param seconds: that the run took from its plan to its end.
+    """
+    total = Report(seconds=round(seconds, 3))
+    for name in _NUMBERS:
+        setattr(total, name, sum(report[name] for report in reports))
+    for report in reports:
+        for call, kinds in report["planned"].items():
+            known = total.planned.setdefault(call, dict.fromkeys(kinds, 0))
+            for kind, number in kinds.items():
+                known[kind] += number
+        for name, number in report.get("warnings", {}).items():
+            total.warnings[name] = total.warnings.get(name, 0) + number
+    senders = [report for report in reports if report["calls"]]
+    for name in [name for name in total.warnings if name.endswith(_IN_ALL)]:
+        if not all(name in report.get("warnings", {}) for report in senders):
+            del total.warnings[name]
+    return total
