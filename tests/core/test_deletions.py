@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,16 @@ SHARES: dict[str, tuple[list[Base], dict[int, int], float, bool]] = {
 def test_the_share(bases: list[Base], gone: dict[int, int], allowed: float, may: bool) -> None:
     """The share holds for what was known at each beginning since a run ended whole."""
     if may:
-        check_gone("c", gone, bases, allowed)
+        check_gone("c", Counter(gone), bases, allowed)
     else:
         with pytest.raises(DeletionError):
-            check_gone("c", gone, bases, allowed)
+            check_gone("c", Counter(gone), bases, allowed)
+
+
+def test_keys_that_the_run_has_sent_are_not_gone() -> None:
+    """A key that this very run has written cannot be gone: it is no deletion, whatever the share allows."""
+    with pytest.raises(DeletionError, match="2 keys that this very run has sent"):
+        check_gone("c", Counter({5: 2, 1: 1}), [Base(5, 10)], 1.0)
 
 
 # The same kind of fault: a number that counts runs where it means calls
