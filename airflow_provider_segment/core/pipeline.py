@@ -1,6 +1,7 @@
 """The route of a row, from the query to Segment's acknowledgement: read this first.
 
-A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row.
+A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row. The module is
+long since it names every stage.
 
  1. read      a page of rows comes from the source            rows.pages
  2. skip      with "changes": the very rows that the run      changes.prefilter
@@ -13,8 +14,8 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
               and skip what an earlier try had acknowledged   changes.resume
  8. cut       batches, by bytes and by count                  delivery.batching
  9. show      the first messages, for a reader who asks       delivery.preview
-10. hold      with a cap: nothing is sent until all that is   caps, delivery.held_batches, changes.fresh_keys
-              due, the plan, is known to be allowed
+10. hold      with a cap: nothing is sent until all that is   plan, caps, delivery.held_batches,
+              due, the plan, is known to be allowed           changes.fresh_keys
 11. deliver   a batch is posted, again where that may help    delivery: sender, pace, retries, transport
 12. settle    acknowledged, refused, not sent: all counted,   accounting, report, delivery.rejects
               and what was accepted is remembered             changes: state, prefilter; resume
@@ -22,18 +23,15 @@ A page of rows goes through each stage at once; where one of them is bad, the pa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_provider_segment.calls import CHANGE_KINDS, Call, named_columns
+from airflow_provider_segment.calls import Call, named_columns
 from airflow_provider_segment.core.accounting import Accounting
-from airflow_provider_segment.core.caps import Caps
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.delivery.batching import Batch, Batcher
-from airflow_provider_segment.core.delivery.held_batches import HeldBatches
 from airflow_provider_segment.core.delivery.preview import Preview
 from airflow_provider_segment.core.delivery.sender import Delivery
 from airflow_provider_segment.core.errors import (
@@ -49,9 +47,11 @@ from airflow_provider_segment.core.mapping.compiler import CompiledCall, Written
 from airflow_provider_segment.core.mapping.message_ids import RowKeys
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.mapping.route import Route
+from airflow_provider_segment.core.plan import Plan
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages, read_ahead
+from airflow_provider_segment.core.run_warnings import RunWarnings
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
@@ -113,32 +113,25 @@ class _Run:
         self._last_row = 0
         only_changes = job.state is not None
         self._routes = [Route(maker, job.namespace, options, only_changes=only_changes) for maker in makers]
-        kinds = CHANGE_KINDS if only_changes else ("all",)
-        report.planned = {maker.identity: dict.fromkeys(kinds, 0) for maker in makers}
-        self._warned: set[str] = set()
-        of_rows = [route for route in self._routes if route.is_of_rows]
-        self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
-        self._made_none = 0
+        self._warnings = RunWarnings(self._routes, job, report, self._changes)
         self._resume = job.resume
         self.accounting = Accounting(job, report, self._changes)
         self._events = Events(report, self.accounting.refuse, self._key, self._columns)
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(job.options.preview_path)
-        known = {maker.identity: 0 for maker in makers} if self._changes is None else self._changes.known
-        self._caps = Caps(options, known)
-        self._held: HeldBatches | None = None
+        self._plan = Plan(job, report, [maker.identity for maker in makers], self._changes)
         self._has_sent = False
 
     def send(self, rows: Pages) -> None:
         if self._changes is not None:
             rows = self._changes.prefilter.open(rows)
             self._report.rows = self._report.skipped = self._changes.prefilter.skipped
-        self._hold_where_needed(rows)
+        self._plan.hold_where_needed(rows)
         for page in self._enough(rows):
             self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
                 self._post(batch)
-            self._warn_early()
+            self._warnings.say_early()
             self._job.on_progress(self._report)
         for identity, due in self._changes.rest(self.accounting.refuse_change) if self._changes is not None else ():
             for batch in self._due(identity, due):
@@ -146,38 +139,22 @@ class _Run:
         self._post_rest()
         if self._changes is not None:
             self._post_deletions(self._changes)
-        self._caps.check(self._report.planned)
-        if self._held is not None:
-            self._release(self._held)
+        self._plan.check()
+        self._release()
         if self._changes is not None:
             names = [route.call.identity for route in self._routes if not route.is_made]
             unmade = [identity for identity in names if self._changes.is_unmade(identity, self._report)]
             self._changes.finish(unmade, self._report)
 
-    def _hold_where_needed(self, rows: Pages) -> None:
-        """Hold what is due until all rows were read, if there is a cap that might not hold."""
-        options, changes = self._job.options, self._changes
-        gone = 0 if changes is None else changes.most_gone
-        may_delete_too_many = options.max_deleted is not None and options.most_deleted != 1.0 and gone > 0
-        may_break = self._caps.are_set and (rows.total is None or not self._caps.hold_for(rows.total, gone))
-        if options.validate_only or not (may_break or may_delete_too_many):
-            return
-        self._held = HeldBatches() if changes is None else changes.hold()
-
-    def _release(self, held: HeldBatches) -> None:
+    def _release(self) -> None:
         """Send what was held, now that it is known to be allowed."""
-        self._held = None
-        self._job.on_planned(self._report, held.bytes)
-        if self._changes is not None:
-            self._changes.forget_gone()
         is_deleting = False
-        for batch in held.batches():
+        for batch in self._plan.released():
             if batch.rows[0] == 0 and not is_deleting:  # keys that are gone come last, when all else is acknowledged
                 self.accounting.settle(self._delivery.drain())
                 is_deleting = True
             self._send(batch)
             self._job.on_progress(self._report)
-        held.close()
         self.accounting.settle(self._delivery.drain())
 
     def _enough(self, rows: Pages) -> Iterator[Sequence[Row]]:
@@ -211,33 +188,35 @@ class _Run:
                 for batch in self._due(identity, due):
                     self._post(batch)
         except DeletionError as error:
-            self._caps.check(self._report.planned, error)
+            self._plan.check(error)
         self._post_rest()
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
         """Turn a page of rows into events, call by call, and yield the batches that are full."""
-        page, rows = self._to_lookat(page)
+        page, rows = self._to_look_at(page)
         if not page:
             return
         row_keys = self._row_keys.of(page)
         numbers = () if self._changes is None else self._changes.read(row_keys, page)
-        for route, wanted in zip(self._routes, self._wanted(page, row_keys, rows), strict=True):
+        wanted = [self._events.places(route, page, row_keys, rows) for route in self._routes]
+        self._warnings.see(len(page), wanted)
+        for route, made_by in zip(self._routes, wanted, strict=True):
             identity = route.call.identity
-            places, events = self._events.made(route, wanted, page, row_keys, rows)
+            places, events = self._events.made(route, made_by, page, row_keys, rows)
             of_rows, keys = at(places, rows), at(places, row_keys)
             if self._changes is None:
                 if self._resume is not None and self._resume.known:
                     left = self._resume.due(events)
                     self._report.unchanged += len(events) - len(left)
                     of_rows, events, keys = (at(left, values) for values in (of_rows, events, keys))
-                self._report.planned[identity]["all"] += len(events)
+                self._plan.count(identity, len(events))
                 yield from self._batcher.add(identity, of_rows, events, keys if self._key else None)
             else:
                 found = CallsOfPage(of_rows, events, keys, at(places, numbers), at(places, page))
                 due = self._changes.due(identity, found, partial(self.accounting.refuse_change, identity=identity))
                 yield from self._due(identity, due)
 
-    def _to_lookat(self, page: Sequence[Row]) -> tuple[Sequence[Row], Sequence[int]]:
+    def _to_look_at(self, page: Sequence[Row]) -> tuple[Sequence[Row], Sequence[int]]:
         """Return the rows of a page that the filter lets through, and their numbers in the query's result."""
         first = self._last_row + 1
         self._last_row += len(page)
@@ -252,41 +231,16 @@ class _Run:
     def _due(self, identity: str, due: DueCalls) -> Iterator[Batch]:
         """Count what is due, and yield the batches that are full."""
         self._report.unchanged += due.unchanged
-        self._plan_for(identity, due)
+        self._plan.count_changes(identity, due.in_flight)
         yield from self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight)
-
-    def _plan_for(self, identity: str, due: DueCalls) -> None:
-        """Count what is to be sent, by the kind of the change."""
-        planned = self._report.planned[identity]
-        for kind, number in Counter(mark.kind for mark in due.in_flight).items():
-            planned[kind] += number
-
-    def _warn_early(self) -> None:
-        """Say at once that nearly all is updated: the run may be long, and each call is billed."""
-        for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
-            if identity not in self._warned:
-                self._warned.add(identity)
-                self._job.on_warning(f"{identity}: so far {number:,} {reason}")
-
-    def _wanted(
-        self, page: Sequence[Row], row_keys: Sequence[bytes | None], rows: Sequence[int]
-    ) -> list[Sequence[int]]:
-        """Return for each call the places of the rows that make it, and count the rows that make none."""
-        wanted = [self._events.places(route, page, row_keys, rows) for route in self._routes]
-        if self._may_make_none:
-            of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
-            self._made_none += len(page) - len(set().union(*of_rows))
-        return wanted
 
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
         if self._job.options.validate_only:
             # So that a later row of the same key is counted as it would be.
             self.accounting.remember(batch.in_flight, batch.in_flight)
-        elif self._held is None:
+        elif not self._plan.holds(batch):
             self._send(batch)
-        elif not self._caps.broken(self._report.planned):  # otherwise the rest is only counted
-            self._held.add(batch)
 
     def _send(self, batch: Batch) -> None:
         self.accounting.settle(self._delivery.make_room())
@@ -300,22 +254,14 @@ class _Run:
 
         :param error: that ends the run.
         """
-        if self._held is not None:
-            self._held.close()
+        self._plan.drop()
         if self._changes is not None and not self._has_sent and isinstance(error, STOPPED_BEFORE):
             with suppress(StateError):  # then the next run looks at every row
                 self._changes.leave_as_it_was()
 
     def finish(self) -> None:
         """Say what looked wrong in the rows that were read, and count what had no other end."""
-        for route in self._routes:
-            is_unmade = self._changes is None or self._changes.is_unmade(route.call.identity, self._report)
-            route.warn(self._report, is_unmade=is_unmade)
-        if self._made_none:
-            reason = "rows made no call: the `when` of none fits them"
-            self._report.warn("rows", "made_no_call", reason, self._made_none)
-        if self._changes is not None:
-            self._changes.warn(self._report)
+        self._warnings.finish()
         self.accounting.close()
 
 
