@@ -1,6 +1,7 @@
 """The route of a row, from the query to Segment's acknowledgement: read this first.
 
-A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row.
+A page of rows goes through each stage at once; where one of them is bad, the page goes again row by row. The module is
+long since it names every stage.
 
  1. read      a page of rows comes from the source            rows.pages
  2. skip      with "changes": the very rows that the run      changes.prefilter
@@ -50,6 +51,7 @@ from airflow_provider_segment.core.plan import Plan
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages, read_ahead
+from airflow_provider_segment.core.run_warnings import RunWarnings
 from airflow_provider_segment.core.stages import Stage
 
 if TYPE_CHECKING:
@@ -114,10 +116,7 @@ class _Run:
         self._is_dry = options.validate_only or job.stage is Stage.PLAN
         only_changes = job.state is not None
         self._routes = [Route(maker, job.namespace, options, only_changes=only_changes) for maker in makers]
-        self._warned: set[str] = set()
-        of_rows = [route for route in self._routes if route.is_of_rows]
-        self._may_make_none = bool(of_rows) and all(route.call.wants for route in of_rows)
-        self._made_none = 0
+        self._warnings = RunWarnings(self._routes, job, report, self._changes)
         self._resume = job.resume
         self.accounting = Accounting(job, report, self._changes)
         self._events = Events(report, self.accounting.refuse, self._key, self._columns)
@@ -136,7 +135,7 @@ class _Run:
             self._delivery.check()  # also where nothing of a page is due, or nothing is sent at all
             for batch in self._batches(page):
                 self._post(batch)
-            self._warn_early()
+            self._warnings.say_early()
             self._job.on_progress(self._report)
         for identity, due in self._changes.rest(self.accounting.refuse_change) if self._changes is not None else ():
             for batch in self._due(identity, due):
@@ -207,14 +206,16 @@ class _Run:
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:
         """Turn a page of rows into events, call by call, and yield the batches that are full."""
-        page, rows = self._to_lookat(page)
+        page, rows = self._to_look_at(page)
         if not page:
             return
         row_keys = self._row_keys.of(page)
         numbers = () if self._changes is None else self._changes.read(row_keys, page)
-        for route, wanted in zip(self._routes, self._wanted(page, row_keys, rows), strict=True):
+        wanted = [self._events.places(route, page, row_keys, rows) for route in self._routes]
+        self._warnings.see(len(page), wanted)
+        for route, made_by in zip(self._routes, wanted, strict=True):
             identity = route.call.identity
-            places, events = self._events.made(route, wanted, page, row_keys, rows)
+            places, events = self._events.made(route, made_by, page, row_keys, rows)
             of_rows, keys = at(places, rows), at(places, row_keys)
             if self._changes is None:
                 if self._resume is not None and self._resume.known:
@@ -228,7 +229,7 @@ class _Run:
                 due = self._changes.due(identity, found, partial(self.accounting.refuse_change, identity=identity))
                 yield from self._due(identity, due)
 
-    def _to_lookat(self, page: Sequence[Row]) -> tuple[Sequence[Row], Sequence[int]]:
+    def _to_look_at(self, page: Sequence[Row]) -> tuple[Sequence[Row], Sequence[int]]:
         """Return the rows of a page that the filter lets through, and their numbers in the query's result."""
         first = self._last_row + 1
         self._last_row += len(page)
@@ -245,23 +246,6 @@ class _Run:
         self._report.unchanged += due.unchanged
         self._plan.count_changes(identity, due.in_flight)
         yield from self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight)
-
-    def _warn_early(self) -> None:
-        """Say at once that nearly all is updated: the run may be long, and each call is billed."""
-        for identity, number, reason in self._changes.suspicions() if self._changes is not None else ():
-            if identity not in self._warned:
-                self._warned.add(identity)
-                self._job.on_warning(f"{identity}: so far {number:,} {reason}")
-
-    def _wanted(
-        self, page: Sequence[Row], row_keys: Sequence[bytes | None], rows: Sequence[int]
-    ) -> list[Sequence[int]]:
-        """Return for each call the places of the rows that make it, and count the rows that make none."""
-        wanted = [self._events.places(route, page, row_keys, rows) for route in self._routes]
-        if self._may_make_none:
-            of_rows = (places for route, places in zip(self._routes, wanted, strict=True) if route.is_of_rows)
-            self._made_none += len(page) - len(set().union(*of_rows))
-        return wanted
 
     def _post(self, batch: Batch) -> None:
         self._preview.take(batch.events)
@@ -290,15 +274,7 @@ class _Run:
 
     def finish(self) -> None:
         """Say what looked wrong in the rows that were read, and count what had no other end."""
-        reads_rows = self._job.stage in (Stage.WHOLE, Stage.SEND)
-        for route in self._routes:
-            is_unmade = reads_rows and (self._changes is None or self._changes.is_unmade(route.call.identity))
-            route.warn(self._report, is_unmade=is_unmade)
-        if self._made_none:
-            reason = "rows made no call: the `when` of none fits them"
-            self._report.warn("rows", "made_no_call", reason, self._made_none)
-        if self._changes is not None:
-            self._changes.warn(self._report)
+        self._warnings.finish()
         self.accounting.close()
 
 
