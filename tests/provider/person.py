@@ -17,8 +17,8 @@ WAITS = "Waiting for Human-in-the-loop input"
 class Person(logging.Handler):
     """Answers by Airflow's REST API, each time that `dag.test()` says in its log that it waits.
 
-    Not from a thread beside it: `dag.test()` writes the state of the task that asks once more after the question can be
-    seen, which undoes an answer that comes in between, and would wait for ever.
+    A thread that answers as soon as it sees the question may be too early: `dag.test()` writes once more that the task
+    waits, and so undoes the answer.
 
     :param answers: to the first question, the second one, and so on.
     :param meanwhile: is called between each question and its answer.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from person import CAN_BE_ASKED, Person
 from runs import run
@@ -15,6 +17,7 @@ pytestmark = [
     pytest.mark.timeout(120, method="thread"),  # a run that waits for ever takes no notice of a signal
 ]
 
+DAY = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 ADD = """
     INSERT INTO customers
     SELECT 'X' || id, first_name, last_name, 'x' || email, phone, city, country, plan, account_id, created_at,
@@ -57,14 +60,19 @@ def test_rejected(segment: SegmentServer, shop: SqliteWarehouse) -> None:
 
 
 def test_more_has_come(segment: SegmentServer, shop: SqliteWarehouse, capfd: pytest.CaptureFixture[str]) -> None:
-    """One row more than was approved: nothing is sent, and the error says which caps are broken."""
+    """One row more than was approved: nothing is sent, the error says which caps are broken; cleared, it asks anew."""
+    dag = load("segment_with_approval")
     with Person("Approve", meanwhile=lambda: shop.run(ADD.format(1))):
-        found = run(load("segment_with_approval"))
+        found = run(dag, DAY)
     assert found.task("send") == ("failed", 1)
     nothing_was_sent(segment)
     said = capfd.readouterr().out
     assert "identify: added 61; max_added allows 60: too many" in said
     assert "all calls: 61; max_calls allows 60: too many" in said
+    with Person("Approve") as person:
+        assert run(dag, DAY).run_id == found.run_id
+    assert plans(person) == ["| identify | 61 | 0 | 0 |"]
+    assert len(segment.messages) == 61
 
 
 def test_another_kind_has_come(
