@@ -170,6 +170,11 @@ def other(block: Block, place: Place) -> None:
     compile(block.text, str(block), "exec")
 
 
+def part_of_an_example(block: Block, place: Place) -> None:
+    """Lines of an example DAG, whose own tests run it."""
+    assert any(block.text in path.read_text() for path in (ROOT / "example_dags").glob("*.py"))
+
+
 def drawing(block: Block, place: Place) -> None:
     """A drawing has nothing to run; it fits the page."""
     assert max(len(line) for line in block.text.splitlines()) <= 100
@@ -255,6 +260,7 @@ RULES: dict[str, Callable[[Block, Place], None]] = {
     "python fails": failing_python,
     "python after": python_after,
     "python other": other,
+    "python example": part_of_an_example,
     "json": message,
     "json preview": preview,
     "json rejects": rejects,

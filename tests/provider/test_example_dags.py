@@ -19,12 +19,17 @@ from typing import Any
 import duckdb
 import pytest
 from airflow.providers.common.compat.sdk import DAG
+from person import CAN_BE_ASKED
 from warehouses import PostgresWarehouse
 
 from airflow_provider_segment.testing import SegmentServer
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
+EXAMPLES = [
+    path
+    for path in sorted((ROOT / "example_dags").glob("*.py"))
+    if CAN_BE_ASKED or path.stem != "segment_with_approval"  # that one needs Airflow 3.1
+]
 ALL_ORDERS = {"orders_since": "2021-01-01"}
 
 fill = runpy.run_path(str(ROOT / "demo" / "warehouse.py"))["fill"]

@@ -170,3 +170,23 @@ def test_the_plan_that_was_looked_at_is_the_cap(
     assert run.xcom("plan")["not_sent"] == 30
     assert run.task("send")[0] == ("failed" if more else "success")
     assert len(segment.messages) == (0 if more else 30)
+
+
+@pytest.mark.parametrize(("number", "is_sent"), [(30, True), (29, False), (0, False)])
+def test_two_runs_by_hand(
+    segment: SegmentServer, users: SqliteWarehouse, run_dag: RunDag, tmp_path: Path, number: int, is_sent: bool
+) -> None:
+    """A look without a cap, and a run with its number (docs/costs.md): without it, nothing is sent."""
+    states = []
+    for params in ({"dry_run": True, "max_calls": 0}, {"dry_run": False, "max_calls": number}):
+        with new_dag(params=params) as dag:
+            operator(
+                sync_mode="changes",
+                sync_id="users",
+                state_path=str(tmp_path / "s.db"),
+                validate_only="{{ params.dry_run }}",
+                max_calls="{{ '' if params.dry_run else params.max_calls }}",
+            )
+        states.append(run_dag(dag).task("sync")[0])
+    assert states == ["success", "success" if is_sent else "failed"]
+    assert len(segment.messages) == (30 if is_sent else 0)
