@@ -51,13 +51,13 @@ def execute(
     The warm-up has a sync of its own: to that of the run, no row would mean that all are deleted.
 
     :param settings: the operator's own.
-    :returns: ``report``, ``seconds`` and ``peak`` in bytes.
+    :returns: ``report``, ``seconds``, ``cpu`` in seconds and ``peak`` in bytes.
     """
     nothing = f"SELECT * FROM ({settings['sql']}) AS q WHERE 1 = 0"  # noqa: S608 - our own
     with operator(home, url, warehouse, extra) as worker:
         worker.run(**settings | {"sql": nothing, "sync_id": "warm-up"})
         run = worker.run(**settings)
-    return {"report": run.result["report"], "seconds": run.seconds, "peak": run.peak}
+    return {"report": run.result["report"], "seconds": run.seconds, "cpu": run.cpu, "peak": run.peak}
 
 
 def run(**settings: Any) -> dict[str, Any]:

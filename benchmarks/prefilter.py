@@ -1,9 +1,11 @@
 """Shows what a run costs that finds nothing changed, or little: without a filter, and with it in either place.
 
-`python benchmarks/prefilter.py postgres --key email`; the sides take turns in one run, each with a sync of its own over
-the same table, and the ratio is the median of the rounds'. On the side without a filter the one that is there is marked
-as of another mapping: every row is looked at, and the filter is made anew. `--base DIR` takes the package of another
-checkout for that side instead. Promises: see PROMISED; the exit code is 1 where one is missed.
+`python benchmarks/prefilter.py postgres --key email`; the sides take turns in one run, each round in the other order,
+each with a sync of its own over the same table, and the ratio is the median of the rounds'. On the side without a
+filter the one that is there is marked as of another mapping: every row is looked at, and the filter is made anew.
+`--base DIR` takes the package of another checkout for that side instead. With `--baseline` the fill remembers all rows
+and sends none, for tables of many rows. CPU is that of the operator's process: the work of DuckDB and SQLite is in it,
+that of a server is not. Promises: see PROMISED; the exit code is 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ import argparse
 import json
 import os
 import sqlite3
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from changes import TRAITS
@@ -86,47 +88,50 @@ def change(connection: str, share: float, turn: int) -> None:
 
 def measure(args: argparse.Namespace) -> bool:
     """Fill a database, let each side know it, let the sides take turns, and tell whether what is promised holds."""
-    took: dict[str, list[float]] = {side: [] for side in args.sides}
-    peaks: dict[str, int] = {}
+    rounds: list[dict[str, dict[str, Any]]] = []
     with tempfile.TemporaryDirectory(prefix="segment-bench-") as folder:
         home = Path(folder)
         with SOURCES[args.source](home, args.rows) as connection, sink() as segment:
-            for turn in range(args.rounds + 1):
-                if turn and args.changed:
+            for side in args.sides:
+                first_run = "baseline" if args.baseline else "send"
+                show(f"fill, {side}", args.rows, run(args, home, segment.url, connection, side, first_run=first_run))
+            for turn in range(1, args.rounds + 1):
+                if args.changed:
                     change(connection, args.changed, turn)
-                for side in args.sides:
-                    done = run(args, home, segment.url, connection, side)
-                    report = done["report"]
-                    if turn == 0:
-                        print(
-                            f"  fill, {side:<10}{done['seconds']:>8.2f} s  {report['accepted']:,} accepted", flush=True
-                        )
-                        continue
-                    took[side].append(done["seconds"])
-                    peaks[side] = done["peak"]
-                    rate, skipped = args.rows / done["seconds"], report.get("skipped", 0)
-                    counts = f"{report['accepted']:>9,} sent{skipped:>12,} skipped{done['peak'] / 1e6:>6.0f} MB"
-                    print(f"  {side:<16}{done['seconds']:>8.2f} s{rate:>12,.0f} rows/s{counts}", flush=True)
+                rounds.append({})
+                for side in args.sides if turn % 2 else reversed(args.sides):
+                    rounds[-1][side] = run(args, home, segment.url, connection, side)
+                    show(side, args.rows, rounds[-1][side])
     first, kept = args.sides[0], True
     for side in args.sides:
-        ratio = statistics.median(a / b for a, b in zip(took[first], took[side], strict=True))
+        ratio, cpu = (median(one[first][what] / one[side][what] for one in rounds) for what in ("seconds", "cpu"))
         wanted = PROMISED.get((args.source, args.key, args.changed)) if side == "warehouse" else None
         kept &= wanted is None or ratio >= wanted
         asked = "" if wanted is None else f" (promised {wanted:g}: {'ok' if ratio >= wanted else 'MISSED'})"
         what = f"{args.source}, {args.rows:,} rows, key {args.key}, {args.changed:.1%} changed, {side}"
-        print(f"{what}: {statistics.median(took[side]):.2f} s, {ratio:.2f} times {first}{asked}")
+        took, peak = median(one[side]["seconds"] for one in rounds), max(one[side]["peak"] for one in rounds)
+        print(f"{what}: {took:.2f} s, {ratio:.2f} times {first}{asked}; CPU {cpu:.2f} times; peak {peak / 1e6:,.0f} MB")
     return kept
 
 
-def run(args: argparse.Namespace, home: Path, url: str, connection: str, side: str) -> dict[str, Any]:
+def show(what: str, rows: int, done: dict[str, Any]) -> None:
+    """Say what a run took."""
+    report, seconds = done["report"], done["seconds"]
+    counts = f"{report['accepted']:>9,} sent{report.get('skipped', 0):>12,} skipped{done['peak'] / 1e6:>8,.0f} MB"
+    print(f"  {what:<16}{seconds:>8.2f} s{done['cpu']:>8.2f} CPU{rows / seconds:>12,.0f} rows/s{counts}", flush=True)
+
+
+def run(args: argparse.Namespace, home: Path, url: str, connection: str, side: str, **more: Any) -> dict[str, Any]:
     """Run one side once in a new process."""
     state = home / f"state-{side}.db"
     settings: dict[str, Any] = {"sql": f"SELECT * FROM users WHERE id <= {args.rows}", "calls": [CALL]}  # noqa: S608
     settings |= {"key": args.key, "timezone": "UTC", "sync_mode": "changes", "sync_id": side, "state_path": str(state)}
+    settings |= more
     if side == "warehouse":
         settings["warehouse_schema"] = SCHEMAS.get(args.source, "segment")
     if side != "without":
         return execute(home, url, connection, **settings)
+    ours = os.environ.get("PYTHONPATH", "")
     if args.base:
         os.environ["PYTHONPATH"] = args.base
     elif state.exists():
@@ -135,7 +140,7 @@ def run(args: argparse.Namespace, home: Path, url: str, connection: str, side: s
     try:
         return execute(home, url, connection, **settings)
     finally:
-        os.environ.pop("PYTHONPATH", None)
+        os.environ["PYTHONPATH"] = ours
 
 
 def main() -> None:
@@ -147,6 +152,7 @@ def main() -> None:
     parser.add_argument("--changed", type=float, default=0.0, help="a share of the rows, such as 0.001")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--baseline", action="store_true", help="the fill sends nothing")
     parser.add_argument("--base", default="", help="a checkout whose package runs without a filter")
     raise SystemExit(0 if measure(parser.parse_args()) else 1)
 

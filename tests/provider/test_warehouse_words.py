@@ -1,9 +1,15 @@
-"""The words of databases that the tests cannot run: they are parsed, and Snowflake's run on a stand-in."""
+"""The words of databases that the tests cannot run: they are parsed, Snowflake's run on a stand-in.
+
+Databricks' run on a local Spark where there is one: test_warehouse_spark.py.
+"""
 
 from __future__ import annotations
 
 import json
+import sqlite3
+import struct
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +39,8 @@ def words_of(kind: str) -> WarehouseDialect:
 
 def statements_of(dialect: WarehouseDialect) -> list[str]:
     """All statements of a run over a query with a key of two columns."""
-    columns = [Column("id", "int"), Column("email", "varchar"), Column("Strange name", "text")]
+    kinds = {"id": "int", "email": "varchar", "Strange name": "text", "score": "float8", "tags": "array<string>"}
+    columns = [Column(name, kind) for name, kind in kinds.items()]
     made = Statements(dialect, "SELECT * FROM users -- all", columns, columns[:2], columns, "s.seen", "s.due")
     rest = made.rest(7, has_changed=True)
     assert rest is not None
@@ -76,6 +83,40 @@ def test_redshift_is_told_from_postgresql() -> None:
     """A connection of the type postgres that answers as Redshift gets Redshift's words."""
     assert dialect_of("postgres", "c", lambda _: [("PostgreSQL 8.0.2 ... Redshift 1.0",)]) is DIALECTS["redshift"]
     assert dialect_of("postgres", "c", lambda _: [("PostgreSQL 18.0",)]) is DIALECTS["postgres"]
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redshift", "databricks"])
+def test_the_session_keeps_its_zone(kind: str) -> None:
+    """The query's own words, such as casts to dates, mean the same with the filter and without."""
+    assert not [words for words in words_of(kind).session if "zone" in words.lower()]
+
+
+def fnv_hash(value: Any, seed: int) -> int:
+    """Redshift's hash as it is documented: FNV-1a of the bytes of a value, which goes on from a seed."""
+    number = seed & (2**64 - 1)
+    said = value.encode() if isinstance(value, str) else struct.pack("<i" if isinstance(value, int) else "<d", value)
+    for byte in said:
+        number = ((number ^ byte) * 0x100000001B3) & (2**64 - 1)
+    return number - 2**64 if number >= 2**63 else number
+
+
+REDSHIFTS_ROWS: list[tuple[Any, Any, Any]] = [
+    *(("a", "va", 1.0), ("av", "a", 1.0), ("ava", "", 1.0), ("", "ava", 1.0), ("ava", None, 1.0), (None, "ava", 1.0)),
+    *(("", None, 1.0), (None, "", 1.0), ("-", None, 1.0), ("", "-", 1.0), ("a", "a ", 1.0), ("a ", "a", 1.0)),
+    *(("", "", 0.1), ("", "", 0.10000000000000002), ("", "", 0.0), ("", "", None)),
+]
+
+
+def test_redshifts_hash_tells_rows_apart() -> None:
+    """Where a text ends and the next one begins, null and the empty text, and the 17th digit of a float count."""
+    (content,) = words_of("redshift").contents([("a", "varchar"), ("b", "varchar"), ("c", "float8")])
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.create_function("FNV_HASH", 2, fnv_hash)
+        database.create_function("OCTET_LENGTH", 1, lambda text: None if text is None else len(text.encode()))
+        database.execute("CREATE TABLE rows (a TEXT, b TEXT, c REAL)")
+        database.executemany("INSERT INTO rows VALUES (?, ?, ?)", REDSHIFTS_ROWS)
+        found = [number for (number,) in database.execute(f"SELECT {content} FROM rows")]  # noqa: S608
+    assert [REDSHIFTS_ROWS[n] for n, one in enumerate(found) if found.index(one) != n] == []
 
 
 @pytest.fixture
