@@ -14,7 +14,7 @@ CORE := .venv-core/bin
 
 DOCS_TESTS := tests/core/test_docs.py tests/core/test_docs_pages.py tests/core/test_house.py tests/provider/test_docs_run.py
 
-.PHONY: demo test test-airflow test-core tree docs docs-test browser screenshots chromium check format bench package package-test release clean
+.PHONY: demo test test-airflow test-core tree docs docs-test browser screenshots chromium cluster-test redis check format bench package package-test release clean
 
 demo: $(VENV)/installed  ## a warehouse's rows become calls at a local Segment, counted on both sides
 	$(BIN)/python demo/run.py
@@ -40,6 +40,15 @@ docs: .venv-docs/installed  ## the pages and an API reference as a site in .site
 browser: $(VENV)/installed chromium  ## the connection's form and a run's pages, in a real browser
 	$(BIN)/pip install --quiet --group browser
 	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
+cluster-test: $(VENV)/installed redis  ## syncs on a whole Airflow with Celery workers, some of which are killed
+	$(BIN)/pip install --quiet --group cluster
+	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+
+redis:
+	@command -v redis-server >/dev/null \
+	|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y redis-server; } >/dev/null 2>&1 \
+	|| echo "redis could not be installed; the tests on a whole deployment skip"
 
 screenshots:  ## those of docs/images, taken anew
 	SCREENSHOTS=docs/images $(MAKE) browser

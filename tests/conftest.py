@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_segment.testing import SegmentServer
 
 # What needs a package that is not installed here.
-_NEEDED = {"provider": ("airflow",), "browser": ("airflow", "selenium")}
+_NEEDED = {"provider": ("airflow",), "browser": ("airflow", "selenium"), "cluster": ("airflow", "celery")}
 collect_ignore = [part for part, names in _NEEDED.items() if not all(map(importlib.util.find_spec, names))]
 
 # Settings and connections of another Airflow on this machine must not reach this one.

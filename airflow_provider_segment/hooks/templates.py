@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from airflow_provider_segment.compat import Context
@@ -12,28 +12,17 @@ if TYPE_CHECKING:
 _NO_LITERAL = "= "
 
 
-class Text(str):
-    """A setting that is text whatever its template gives, such as ``sync_id="{{ ds_nodash }}"``."""
-
-    __slots__ = ()
-
-
-def as_text(value: Any) -> Any:
-    """Return a setting that is text, or may be a template of one, as such; None and an XCom's value as they are.
-
-    :param value: as the DAG's author gave it.
-    """
-    return Text(value) if isinstance(value, str) else value
-
-
 class KeepsText:
     """For operators and notifiers, before Airflow's class.
 
     With ``render_template_as_native_obj=True`` Airflow takes each text for a literal of Python if it can: the zip code
-    "12134" would become a number. A text without a template is left alone, and a `Text` stays one with it.
+    "12134" would become a number. A text without a template is left alone, and a setting of `text_fields` stays text
+    with one, such as ``sync_id="{{ ds_nodash }}"``. Such a setting is told by its name, not by a type of its own: a DAG
+    is stored with plain values only.
     """
 
     template_ext: Sequence[str]
+    text_fields: ClassVar[Sequence[str]] = ("segment_conn_id",)
 
     def render_template(
         self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None
@@ -53,8 +42,9 @@ class KeepsText:
             and not _is_template(content, env)
         ):
             return content
+        is_text = isinstance(content, str) and any(content is getattr(self, name) for name in self.text_fields)
         rendered = parent.render_template(content, context, env, seen_oids)
-        if isinstance(content, Text) and rendered is not None and not isinstance(rendered, str):
+        if is_text and rendered is not None and not isinstance(rendered, str):
             return parent.render_template(_NO_LITERAL + content, context, env, seen_oids).removeprefix(_NO_LITERAL)
         return rendered
 

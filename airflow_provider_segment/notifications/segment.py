@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segment.compat import BaseNotifier
 from airflow_provider_segment.core.errors import SegmentError, SettingError
-from airflow_provider_segment.hooks.templates import KeepsText, as_text
+from airflow_provider_segment.hooks.templates import KeepsText
 
 if TYPE_CHECKING:
     from airflow_provider_segment.compat import Context
@@ -55,7 +55,7 @@ class SegmentNotifier(KeepsText, BaseNotifier):
         self.user_id = user_id
         self.anonymous_id = anonymous_id
         self.properties = properties
-        self.segment_conn_id = as_text(segment_conn_id)
+        self.segment_conn_id = segment_conn_id
 
     def __call__(self, *args: Any) -> None:
         """Make the call, for Airflow.

@@ -13,7 +13,7 @@ from airflow_provider_segment.calls import Call, as_calls
 from airflow_provider_segment.compat import BaseOperator, XComArg
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.hooks.templates import KeepsText, as_text
+from airflow_provider_segment.hooks.templates import KeepsText
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class _CallOperator(KeepsText, BaseOperator):
         self.context = context
         self.integrations = integrations
         self.message_id = message_id
-        self.segment_conn_id = as_text(segment_conn_id)
+        self.segment_conn_id = segment_conn_id
         self.rows = rows
         self.call = None if call is None else as_calls(call)[0].as_dict()
         self.columns = None if columns is None else list(columns)
@@ -353,7 +353,7 @@ class SegmentApiCallOperator(KeepsText, BaseOperator):
         self.headers = headers
         self.query = query
         self.json = json
-        self.segment_conn_id = as_text(segment_conn_id)
+        self.segment_conn_id = segment_conn_id
 
     def execute(self, context: Context) -> Any:
         """Make the request, and fail if the answer is not 2xx.

@@ -16,7 +16,7 @@ from airflow_provider_segment.compat import BaseOperator
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.core.options import Options, positive
 from airflow_provider_segment.hooks.rendered import is_template, number_of, yes_or_no
-from airflow_provider_segment.hooks.templates import KeepsText, as_text
+from airflow_provider_segment.hooks.templates import KeepsText
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
 from airflow_provider_segment.transfers.shards import sharded, warn_of_deleted
 from airflow_provider_segment.transfers.statements import check_written
@@ -118,6 +118,15 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         "validate_only",
         *CAPS,
     )
+    text_fields: ClassVar[Sequence[str]] = (
+        "sync_id",
+        "sql_conn_id",
+        "segment_conn_id",
+        "state_path",
+        "warehouse_schema",
+        "rejects_path",
+        "preview_path",
+    )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "calls": "json"}
     operator_extra_links = (SegmentDebuggerLink(),)
@@ -185,17 +194,17 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         check_changes(checked, sync_mode, self.options.key_columns)
         _check_cursor(cursor, checked, warehouse_schema)
         self.sql = sql
-        self.sql_conn_id = as_text(sql_conn_id)
+        self.sql_conn_id = sql_conn_id
         # Plain data: Airflow renders it by copy, so that operators and mapped tasks never see each other's values.
         self.calls = [call.as_dict() for call in checked]
         self.parameters = parameters
         self.sql_hook_params = sql_hook_params
-        self.segment_conn_id = as_text(segment_conn_id)
-        self.state_path = as_text(state_path)
-        self.warehouse_schema = as_text(warehouse_schema)
-        self.sync_id = as_text(sync_id)
-        self.rejects_path = as_text(rejects_path)
-        self.preview_path = as_text(preview_path)
+        self.segment_conn_id = segment_conn_id
+        self.state_path = state_path
+        self.warehouse_schema = warehouse_schema
+        self.sync_id = sync_id
+        self.rejects_path = rejects_path
+        self.preview_path = preview_path
         self.validate_only = validate_only
         for name, cap in caps.items():
             setattr(self, name, cap)

@@ -10,35 +10,20 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import airflow
 import requests
 from cryptography.fernet import Fernet
+from waiting import wait_for
 
 IN_AIRFLOW_2 = airflow.__version__.startswith("2.")
 USER, PASSWORD = "admin", "admin"
 START_SECONDS = 180.0
 ROOT = Path(__file__).resolve().parents[2]
-Found = TypeVar("Found")
-
-
-def wait_for(what: str, look: Callable[[], Found], seconds: float = 30.0) -> Found:
-    """Look until something true is found.
-
-    :param what: is waited for; the error says it.
-    :param look: returns it, or something false.
-    :param seconds: to wait at most.
-    """
-    until = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < until, f"no {what} in {seconds:.0f} seconds"
-        time.sleep(0.1)
-    return found
 
 
 class Deployment:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from deployment import PASSWORD, USER, Deployment, wait_for
+from deployment import PASSWORD, USER, Deployment
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.expected_conditions import staleness_of
+from waiting import wait_for
 
 
 class Form(Protocol):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from deployment import wait_for
 from selenium.webdriver import Chrome
+from waiting import wait_for
 
 Screenshot: TypeAlias = Callable[[str], None]
 STILL = 10  # equal pictures in a row, for fonts, folds and highlighted code come late

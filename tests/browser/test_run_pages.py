@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from deployment import IN_AIRFLOW_2, Deployment, wait_for
+from deployment import IN_AIRFLOW_2, Deployment
 from pictures import Screenshot
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from waiting import wait_for
 
 DAG_ID, TASK_ID = "segment_warehouse", "orders"
 DEBUGGER = "https://app.segment.com/my-workspace/sources/warehouse/debugger"

@@ -107,3 +107,17 @@ def test_notifications_stay_text(segment: SegmentServer, run_dag: RunDag) -> Non
     assert run_dag(dag).state == "success"
     [message] = segment.messages
     assert (message["event"], message["userId"], message["properties"]["zip"]) == ("200", "1e5", "12134")
+
+
+def test_templated_settings_are_plain_values() -> None:
+    """Airflow can store a DAG with these operators: it refuses a value of a subclass of `str`."""
+    settings = {"sql": "SELECT 1", "sql_conn_id": "warehouse", "calls": Identify("id"), "key": "id"}
+    settings |= {"sync_id": "{{ ds_nodash }}", "rejects_path": "r", "preview_path": "p", "state_path": "s"}
+    operators = [
+        SqlToSegmentOperator(task_id="sync", sync_mode="changes", **settings),
+        SegmentTrackOperator(task_id="track", event="404", user_id="1_000"),
+    ]
+    for operator in operators:
+        for name in operator.template_fields:
+            value = getattr(operator, name)
+            assert not isinstance(value, str) or type(value) is str, name

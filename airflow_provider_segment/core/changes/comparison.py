@@ -160,12 +160,17 @@ class Changes:
         self.prefilter.remember(numbers, page)
         return numbers
 
-    def _see_laid_out(self) -> None:
-        """Read the keys of the rows that were laid out and not read here: they are not gone."""
+    def _may_have_gone(self) -> bool:
+        """Tell whether keys may have gone; first the keys of rows that other tasks read are seen: these are there."""
+        if not (self._is_begun_elsewhere or self.is_unread):
+            return True
+        if not any(self.known.values()) or self.prefilter.gone == 0:
+            return False  # no key was known before the run, or the warehouse has missed none
         for page in self.prefilter.laid_out_keys():
             keys = key_bytes(list(zip(*page, strict=True)))
             self._note(numbers_of([key for key in keys if key is not None]))
             self.unreadable += sum(Unreadable in map(type, row) for row in page)
+        return True
 
     def _note(self, numbers: Sequence[int]) -> None:
         """Remember the numbers of keys that are not gone."""
@@ -227,13 +232,7 @@ class Changes:
         :param refuse: is told of a call that cannot be made.
         :raises DeletionError: if more than the share that may be deleted is gone; then nothing is yielded.
         """
-        if self._seen is None:
-            return
-        if self._is_begun_elsewhere or self.is_unread:
-            if not any(self.known.values()) or self.prefilter.gone == 0:
-                return  # no key was known before the run, or the warehouse has missed none
-            self._see_laid_out()
-        if self.unreadable:
+        if self._seen is None or not self._may_have_gone() or self.unreadable:
             return
         deleting = [call for call in self._calls.values() if call.gone_keys.makes_calls and not call.is_baseline]
         others = [call for call in self._calls.values() if call not in deleting]
