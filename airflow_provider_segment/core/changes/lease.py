@@ -251,7 +251,7 @@ def _until(seconds: float) -> str:
 
 
 def release(engine: sa.engine.Engine, connection: StateConnection, tables: Tables, sync_id: str) -> str:
-    """Free a lease whoever holds it, and return who that was; empty where nobody did.
+    """Free a lease whoever holds it, forget the run's plan, and return who that was; empty where nobody did.
 
     :param engine: of the database.
     :param connection: to it.
@@ -267,13 +267,13 @@ def release(engine: sa.engine.Engine, connection: StateConnection, tables: Table
         if row is None:
             raise SettingError(f"sync_id {sync_id!r} has no state here")
         at = connection.execute(sa.select(now)).scalar_one()
+        history.keep_plan(connection, row.sync_no, row.run, None)
         if row.token is None or row.expires <= at:
             return ""
         mine = sa.update(tables.sync).where(tables.sync.c.sync_no == row.sync_no)
         connection.execute(mine.values(token=None, holder=None, expires=0))
         held = history.describe(connection, row.sync_no, row.run)
         history.end(connection, row.sync_no, None, "killed", at)
-        history.keep_plan(connection, row.sync_no, row.run, None)
         return held
 
     return connection.run("freeing its lease", free)
