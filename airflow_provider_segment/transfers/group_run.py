@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 # The XCom of the plan.
 PLAN = "plan"
-# Only the whole run is judged, by the task that ends it; and the plan has seen to the caps.
+# Only the whole run is judged, by the task that ends it; rows are written down by the tasks that send them; and the
+# plan has seen to the caps.
 _ANY = {"max_rejected": sys.maxsize}
+_UNSEEN = {"rejects_path": None, "preview_path": None}
 _NO_CAPS = {"max_calls": None, "max_added": None, "max_updated": None, "max_deleted": 1, "min_rows": 0}
 
 
@@ -97,7 +99,7 @@ class GroupRun:
             plan.update(state.plan)
 
         part = RunPart(Stage.PLAN, self._shared(), is_done=lambda state: bool(state.plan), on_end=keep)
-        self._sync(self._laid_out(tables), part, **_ANY)
+        self._sync(self._laid_out(tables), part, **_ANY, **_UNSEEN)
         return plan
 
     def _plan_all(self, tables: PlanTables) -> dict[str, Any]:
@@ -106,7 +108,7 @@ class GroupRun:
         key = self._task.options.key_columns
         name, histogram = tables.lay_out_all(self._task_run.ids[2], self._user_column, key)
         rows = tables.rows(name, whole(histogram))
-        self._sync(rows, RunPart(Stage.PLAN, on_end=lambda *_: tables.keep()), **_ANY)
+        self._sync(rows, RunPart(Stage.PLAN, on_end=lambda *_: tables.keep()), **_ANY, **_UNSEEN)
         shards = in_shards(histogram, self._task.shards, self._task.rows_per_shard)
         plan = {"run": name, "started": int(time.time()), "rows": rows.total, "skipped": 0}
         return plan | {"shards": [list(shard) for shard in shards]}
@@ -183,7 +185,7 @@ class GroupRun:
 
         if not self._is_all:
             part = RunPart(Stage.FINALIZE, self._shared(plan["run"]), is_done=lambda _: True, on_end=fail)
-            self._sync(Pages(None, (), "the plan"), part, **_ANY, **_NO_CAPS)
+            self._sync(Pages(None, (), "nothing"), part, **_ANY, **_UNSEEN, **_NO_CAPS)
         fail()
 
     def _sync(self, rows: Pages, part: RunPart | None, **changed: Any) -> Report:

@@ -180,6 +180,8 @@ class Lease:
         self.plan = self._history.plan(connection, row.sync_no, run)
         if row.run != run or self.plan is None:
             what = "has ended" if row.run == run else "is not the last one any more, since another has begun"
+            if row.run < run:
+                what = "is not known to this state; all workers must share one (state_conn_id)"
             raise SettingError(
                 f"sync_id {self._sync_id!r}: run {run} of it {what}, so this task has nothing to send. Clear the whole "
                 "task group: its plan is made anew then"
