@@ -24,7 +24,7 @@ from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.task import TaskRun
 from airflow_provider_segment.transfers.query import open_query
 from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
-from airflow_provider_segment.transfers.statements import check_one, only_reads
+from airflow_provider_segment.transfers.statements import check_only_reads
 from airflow_provider_segment.transfers.warehouse_shards import PlanTables, Shard, SharedTables, in_shards, whole
 
 if TYPE_CHECKING:
@@ -204,9 +204,7 @@ class GroupRun:
     def _tables(self, kind: Callable[..., Tables], *more: Any) -> Iterator[Tables]:
         """Lend the tables of the warehouse."""
         task = self._task
-        check_one(task.sql)
-        if not only_reads(task.sql):
-            raise SettingError("sql: with warehouse_schema expected a SELECT that changes nothing")
+        check_only_reads(task.sql, "warehouse_schema")
         reading = {"hook_params": task.sql_hook_params, "fetch_size": task.fetch_size}
         query = (task.sql_conn_id, task.sql, task.parameters, task.warehouse_schema, self._sync_id)
         with sigterm.waits():
