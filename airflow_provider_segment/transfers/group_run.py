@@ -152,7 +152,7 @@ class GroupRun:
             if self._is_all:
                 tables.own_all()
             else:
-                reports.append(self._end(tables, plan["run"]).as_dict())
+                reports.append(self._end(tables, plan, reports).as_dict())
             tables.forget(plan["run"])
         total = self._hook.report = summed(reports, time.time() - plan["started"])
         self._log.info("The whole run: %s", total.summary())
@@ -164,9 +164,14 @@ class GroupRun:
             raise
         return total.as_dict()
 
-    def _end(self, tables: SharedTables, run: int) -> Report:
+    def _end(self, tables: SharedTables, plan: Mapping[str, Any], sent: list[dict[str, Any]]) -> Report:
         """Make the calls of keys that are gone, now that all else is acknowledged, and leave the filter."""
-        part = RunPart(Stage.FINALIZE, self._shared(run), on_end=lambda state, _: state.end_plan())
+
+        def end(state: Any, report: Report) -> None:
+            state.write_down(summed([*sent, report.as_dict()], time.time() - plan["started"]))
+            state.end_plan()
+
+        part = RunPart(Stage.FINALIZE, self._shared(plan["run"]), on_end=end)
         caps = _NO_CAPS | {"max_deleted": self._task.rendered()["max_deleted"]}
         return self._sync(self._laid_out(tables), part, **_ANY, **caps)
 

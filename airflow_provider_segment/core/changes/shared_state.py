@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.prefilter.store import numbers_in, packed
 from airflow_provider_segment.core.changes.shared_run import SharedRun
 from airflow_provider_segment.core.changes.state import State
-from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.errors import SettingError, StateError
 
 
 class SharedState(State):
@@ -119,13 +120,16 @@ class SharedState(State):
         part = self._tables.part.c
         return (part.sync_no == self._lease.number, part.run == self.run)
 
-    def close(self, outcome: str = "success") -> None:
+    def close(self, outcome: str = "success", error: str | None = None) -> None:
         """Close the connection; the lease stands for the other tasks, unless the run is at its end.
 
         :param outcome: as for State.
+        :param error: as for State.
         """
         if self._stays_held:
+            with suppress(StateError):
+                self.refusals.write()
             self._lease.leave()
             self._connection.close()
         else:
-            super().close(outcome)
+            super().close(outcome, error)
