@@ -203,7 +203,8 @@ class GroupRun:
         return Pages(tables.columns, (), tables.source, rows, warehouse=tables)
 
     def _shared(self, run: int | None = None, part: int | None = None) -> SharedRun | None:
-        return None if self._is_all else SharedRun(run, part, self._task.pickup_timeout, self._task.lease_timeout)
+        times = (self._task.pickup_timeout, self._task.lease_timeout)
+        return None if self._is_all else SharedRun(run, part, *times, self._task_run.has_ended)
 
     @contextmanager
     def _tables(self, kind: Callable[..., Tables], *more: Any) -> Iterator[Tables]:

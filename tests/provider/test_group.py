@@ -19,6 +19,7 @@ from airflow_provider_segment.core.errors import LeaseError, SettingError
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.task import SegmentFailException
 from airflow_provider_segment.testing import SegmentServer
+from airflow_provider_segment.transfers.group_tasks import SqlToSegmentPlanOperator
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 from airflow_provider_segment.transfers.sql_to_segment_group import SqlToSegmentTaskGroup
 from airflow_provider_segment.transfers.warehouse_shards import Shard, in_shards
@@ -113,6 +114,18 @@ class TestDagRuns:
         outage.is_over = True
         green = run_dag(dag)
         assert (green.state, green.xcom("users.finalize")["added"]) == ("success", 100)
+        assert users_of(segment) == dict.fromkeys(map(str, range(400)), 1)
+
+    def test_a_run_that_ended_in_the_middle(
+        self, segment: SegmentServer, settings: dict[str, Any], run_dag: RunDag
+    ) -> None:
+        """The next run takes its state over at once, though nobody gave it back, as after `dagrun_timeout`."""
+        with new_dag() as cut_off:
+            SqlToSegmentPlanOperator(task_id="plan", **settings)
+        assert run_dag(cut_off).state == "success"
+        with new_dag() as dag:
+            SqlToSegmentTaskGroup("users", **settings)
+        assert run_dag(dag).state == "success"
         assert users_of(segment) == dict.fromkeys(map(str, range(400)), 1)
 
     def test_a_cap_that_is_broken(self, segment: SegmentServer, settings: dict[str, Any], run_dag: RunDag) -> None:
