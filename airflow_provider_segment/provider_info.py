@@ -126,6 +126,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": [f"{package}.links.segment.SegmentDebuggerLink"],
+        "cli": [f"{package}.cli.get_segment_cli_commands"],
         "notifications": [f"{package}.notifications.segment.SegmentNotifier"],
         "asset-uris": [assets],
         "dataset-uris": [assets],  # what Airflow 2 calls them

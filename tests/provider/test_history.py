@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import runs
 from filtered import LEFT, USERS, Source, Sync, made_source
 from groups import GroupRun
 
 from airflow_provider_segment.calls import Constant, Identify, Track
+from airflow_provider_segment.cli import main
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.task import SegmentFailException
 from airflow_provider_segment.testing import SegmentServer
@@ -165,3 +169,54 @@ class TestExplain:
         said = json.dumps([history(sync), SegmentHook().explain("users", [3, 4], state_path=str(sync.path))])
         assert canary not in said
         assert canary.encode() not in sync.path.read_bytes()
+
+
+class TestCommandLine:
+    """The same from a shell, on each version of Airflow."""
+
+    def run(self, sync: Sync, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+        """Run a command, and return what it printed as JSON."""
+        capsys.readouterr()
+        main([arguments[0], "users", *arguments[1:], "--state-path", str(sync.path), "--output", "json"])
+        return json.loads(capsys.readouterr().out)
+
+    def test_each_command(self, segment: SegmentServer, sync: Sync, capsys: pytest.CaptureFixture[str]) -> None:
+        """History, explain, release, and a reset that says first what it would do."""
+        sync.send()
+        (run,) = self.run(sync, capsys, "history", "--last", "5")
+        assert (run["state"], run["added"], run["error"]) == ("success", 20, None)
+        found = self.run(sync, capsys, "explain", "3", "99")
+        assert [one["state"] for one in found if one["call"] == "identify"] == ["accepted", "never seen"]
+        assert self.run(sync, capsys, "release") == [{"was_held_by": "nobody"}]
+        would = self.run(sync, capsys, "reset", "3", "99")
+        assert would == [{"would_be_due_again": "2 calls of 2 keys", "to_do_it": "add --yes"}]
+        assert sync.send()["accepted"] == 0
+        assert self.run(sync, capsys, "reset", "3", "99", "--yes") == [{"due_again": 2}]
+        assert sync.send()["accepted"] == 1
+        assert "all keys" in self.run(sync, capsys, "reset", "--all")[0]["would_be_due_again"]
+        assert self.run(sync, capsys, "reset", "--all", "--yes") == [{"due_again": 40}]
+        assert sync.send()["added"] == 20
+
+    @pytest.mark.parametrize("arguments", [["reset", "users"], ["reset", "users", "3", "--all"], ["history", "other"]])
+    def test_what_cannot_be_done(
+        self, segment: SegmentServer, sync: Sync, capsys: pytest.CaptureFixture[str], arguments: list[str]
+    ) -> None:
+        """It ends with a sentence and a status, not with a traceback."""
+        sync.send()
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--state-path", str(sync.path)])
+        assert str(ended.value).startswith(("Expected some keys", "sync_id 'other' has no state"))
+
+    def test_a_table(self, segment: SegmentServer, sync: Sync, capsys: pytest.CaptureFixture[str]) -> None:
+        """It fits a screen: the counts that are looked for first."""
+        sync.send()
+        main(["history", "users", "--state-path", str(sync.path)])
+        assert "accepted" in capsys.readouterr().out
+
+    @pytest.mark.skipif(not runs.HAS_STORE, reason="providers have commands since Airflow 3.2")
+    def test_as_a_command_of_airflow(self, segment: SegmentServer, sync: Sync) -> None:
+        """Airflow finds the commands by the provider's description."""
+        sync.send()
+        command = [sys.executable, "-m", "airflow", "segment", "history", "users", "--state-path", str(sync.path)]
+        done = subprocess.run([*command, "-o", "json"], capture_output=True, text=True, check=True)  # noqa: S603  ours
+        assert json.loads(done.stdout[done.stdout.index("[\n") :])[0]["added"] == 20

@@ -1,0 +1,159 @@
+"""The command line: `airflow segment ...` on Airflow 3.3, `python -m airflow_provider_segment ...` on each version."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_segment.hooks.segment import SegmentHook
+
+    Rows = list[dict[str, Any]]
+
+_SYNC = (("sync_id",), {"help": "the sync's id; its default is <dag_id>.<task_id>, of a group <dag_id>.<group_id>"})
+_KEYS = {"metavar": "KEY", "help": "the value of the key column; of several columns a JSON list, such as '[1, \"eu\"]'"}
+_WHERE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--state-conn-id",), {"help": "the connection where the state is ..."}),
+    (("--state-schema",), {"help": "... and its schema ..."}),
+    (("--state-path",), {"help": "... or the SQLite file"}),
+    (
+        ("-o", "--output"),
+        {"choices": ("table", "json", "yaml", "plain"), "default": "table", "help": "default: %(default)s"},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    :param name: of it.
+    :param help: in one line.
+    :param run: does it, and returns what is printed.
+    :param arguments: of argparse, each with its flags.
+    """
+
+    name: str
+    help: str
+    run: Callable[[SegmentHook, argparse.Namespace, dict[str, Any]], Rows]
+    arguments: Sequence[tuple[tuple[str, ...], dict[str, Any]]]
+
+    @property
+    def all_arguments(self) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+        """Its arguments, and those that each command has."""
+        return [_SYNC, *self.arguments, *_WHERE]
+
+    def __call__(self, options: argparse.Namespace) -> None:
+        """Run it, and print what it finds.
+
+        :param options: as argparse has read them.
+        """
+        from airflow.cli.simple_table import AirflowConsole
+
+        from airflow_provider_segment.core.errors import SegmentError
+        from airflow_provider_segment.hooks.segment import SegmentHook
+        from airflow_provider_segment.hooks.task import SegmentFailException
+
+        where = {name: getattr(options, name) for name in ("state_conn_id", "state_schema", "state_path")}
+        try:
+            rows = self.run(SegmentHook(), options, where)
+        except (SegmentError, SegmentFailException) as error:
+            sys.exit(str(error))
+        if options.output == "json":  # Airflow's would make texts of the numbers
+            sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        else:
+            AirflowConsole().print_as(rows, output=options.output)
+
+
+def _history(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
+    runs = hook.history(options.sync_id, last=options.last, **where)
+    if options.output in ("json", "yaml"):
+        return runs
+    names = ("run", "state", "mode", "started", "ended", "run_id", "rows", "skipped", "accepted", "invalid", "rejected")
+    return [{name: run[name] for name in names} for run in runs]
+
+
+def _explain(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
+    return hook.explain(options.sync_id, _keys(options.keys), **where)
+
+
+def _reset(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
+    if bool(options.keys) == options.all:
+        sys.exit("Expected some keys, or --all")
+    if not options.yes:
+        if options.keys:
+            known = hook.explain(options.sync_id, _keys(options.keys), **where)
+            found = sum(one["state"] not in ("never seen", "refused") for one in known)
+            return [{"would_be_due_again": f"{found} calls of {len(options.keys)} keys", "to_do_it": "add --yes"}]
+        hook.history(options.sync_id, last=1, **where)  # says where there is no such sync
+        return [{"would_be_due_again": "all calls of all keys, under new message ids", "to_do_it": "add --yes"}]
+    number = hook.reset(options.sync_id, None if options.all else _keys(options.keys), **where)
+    return [{"due_again": number}]
+
+
+def _release(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
+    return [{"was_held_by": hook.release(options.sync_id, **where) or "nobody"}]
+
+
+def _keys(given: Sequence[str]) -> list[Any]:
+    """Return keys as their values; a text stays one: a state finds the number by it."""
+    return [json.loads(key) if key.startswith("[") else key for key in given]
+
+
+COMMANDS = [
+    Command(
+        "history",
+        "The last runs of a sync with sync_mode='changes', the newest first",
+        _history,
+        [(("--last",), {"type": int, "default": 20, "help": "runs at most; default: %(default)s"})],
+    ),
+    Command(
+        "explain",
+        "What is known of keys: accepted, refused and why, on its way, gone, never seen",
+        _explain,
+        [(("keys",), _KEYS | {"nargs": "+"})],
+    ),
+    Command(
+        "reset",
+        "Make keys due again, or forget all that is known; says first what it would do",
+        _reset,
+        [
+            (("keys",), _KEYS | {"nargs": "*"}),
+            (("--all",), {"action": "store_true", "help": "forget all that is known of the sync"}),
+            (("-y", "--yes"), {"action": "store_true", "help": "do it"}),
+        ],
+    ),
+    Command("release", "Free a state that is held for tasks which will never go on", _release, []),
+]
+
+
+def get_segment_cli_commands() -> list[Any]:
+    """Return the commands in Airflow's form."""
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+
+    arg: Any = Arg
+    actions = []
+    for command in COMMANDS:
+        arguments = [arg(flags, **options) for flags, options in command.all_arguments]
+        actions.append(ActionCommand(command.name, command.help, command, arguments))
+    return [GroupCommand("segment", "Look after syncs to Segment", actions)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command.
+
+    :param arguments: default: those of the process.
+    """
+    parser = argparse.ArgumentParser(prog="python -m airflow_provider_segment", description="Look after syncs.")
+    parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        one = parsers.add_parser(command.name, help=command.help, description=command.help)
+        for flags, of_argument in command.all_arguments:
+            one.add_argument(*flags, **of_argument)
+        one.set_defaults(command=command)
+    options = parser.parse_args(arguments)
+    options.command(options)
