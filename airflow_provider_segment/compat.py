@@ -66,6 +66,24 @@ def max_map_length() -> int:
     return int(conf.getint("core", "max_map_length", fallback=1_024))
 
 
+def dag_run_state(instance: Any, dag_id: str, run_id: str) -> str | None:
+    """Return the state of a DAG run; None where Airflow does not tell.
+
+    :param instance: the task instance that asks.
+    :param dag_id: of the run.
+    :param run_id: of the run.
+    """
+    with suppress(Exception):
+        if hasattr(instance, "get_dagrun_state"):
+            state = instance.get_dagrun_state(dag_id, run_id)
+        else:  # Airflow 2
+            from airflow.models.dagrun import DagRun
+
+            state = DagRun.find(dag_id=dag_id, run_id=run_id)[0].state
+        return str(getattr(state, "value", state))
+    return None
+
+
 def send_sql_hook_lineage(**query: Any) -> None:
     """Tell Airflow of a query, where common-sql has a way to: since its 1.32.
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segment.compat import AirflowFailException, get_current_context
+from airflow_provider_segment.compat import AirflowFailException, dag_run_state, get_current_context
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.mapping.message_ids import MessageIds, Namespace, content_digest, fingerprint
@@ -69,6 +69,13 @@ class TaskRun:
     def holder(self) -> Holder:
         """Who holds a state's lease: a later try of the same task takes it over."""
         return Holder(*self.ids, self.try_number)
+
+    def has_ended(self, other: Holder) -> bool:
+        """Tell whether the DAG run of another task has ended, whatever became of the task.
+
+        :param other: the task.
+        """
+        return bool(other.dag_id) and dag_run_state(self.instance, other.dag_id, other.run_id) in ("success", "failed")
 
     def namespace(
         self, write_key: str, sync_id: str | None = None, run_id: str | None = None, *, has_key: bool = False

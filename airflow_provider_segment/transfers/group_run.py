@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_segment.calls import as_calls
 from airflow_provider_segment.core.accounting import check_refused
 from airflow_provider_segment.core.changes.shared_run import SharedRun
-from airflow_provider_segment.core.errors import SettingError, UnfinishedError
+from airflow_provider_segment.core.errors import SegmentError, SettingError, UnfinishedError
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.report_sum import summed
 from airflow_provider_segment.core.rows.pages import Pages
@@ -155,7 +155,11 @@ class GroupRun:
         total = self._hook.report = summed(reports, time.time() - plan["started"])
         self._log.info("The whole run: %s", total.summary())
         note_events(self._context, total)
-        check_refused(total, self._task.options.max_rejected)
+        try:
+            check_refused(total, self._task.options.max_rejected)
+        except SegmentError:
+            self._task_run.leave(total)
+            raise
         return total.as_dict()
 
     def _end(self, tables: SharedTables, run: int) -> Report:
@@ -172,6 +176,7 @@ class GroupRun:
             "failed, and the run goes on where it was; or let the next run send what is missing"
         )
         error.report = total
+        self._task_run.leave(total)
 
         def fail(*_: Any) -> None:
             raise error
@@ -191,7 +196,8 @@ class GroupRun:
         return Pages(tables.columns, (), tables.source, rows, warehouse=tables)
 
     def _shared(self, run: int | None = None, part: int | None = None) -> SharedRun | None:
-        return None if self._is_all else SharedRun(run, part, self._task.pickup_timeout, self._task.lease_timeout)
+        times = (self._task.pickup_timeout, self._task.lease_timeout)
+        return None if self._is_all else SharedRun(run, part, *times, self._task_run.has_ended)
 
     @contextmanager
     def _tables(self, kind: Callable[..., Tables], *more: Any) -> Iterator[Tables]:

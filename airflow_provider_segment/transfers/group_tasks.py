@@ -37,8 +37,6 @@ class GroupTask(SqlToSegmentOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if self.options.cursor is not None:
-            raise SettingError("cursor: is for SqlToSegmentOperator; a group sends the rows that its plan has laid out")
         self.shards = positive("shards", shards)
         self.rows_per_shard = positive("rows_per_shard", rows_per_shard)
         self.pickup_timeout = positive("pickup_timeout", pickup_timeout)

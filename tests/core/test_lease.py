@@ -18,6 +18,8 @@ from waiting import until
 
 from airflow_provider_segment.core.changes.entries import Entry
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.shared_run import SharedRun
+from airflow_provider_segment.core.changes.shared_state import SharedState
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
 
@@ -35,7 +37,8 @@ def states(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     def opened(holder: Holder, seconds: int = 60, **more: Any) -> Iterator[State]:
         engine = sa.create_engine(f"sqlite:///{tmp_path / 'state.db'}")
         engines.append(engine)
-        with State(engine, more.pop("sync_id", "users"), "key", holder, lease_seconds=seconds, **more) as state:
+        kind = more.pop("kind", State)
+        with kind(engine, more.pop("sync_id", "users"), "key", holder, lease_seconds=seconds, **more) as state:
             yield state
 
     yield opened
@@ -222,3 +225,34 @@ def test_a_locked_file_is_named_as_such(states: Callable[..., Any], tmp_path: Pa
             other.execute("ROLLBACK")
         state.save([Entry(number, 1, 5, 1, 1)])
         assert state.known(number, [1])[1][1] == 5
+
+
+def test_a_lease_whose_run_has_ended_is_taken_at_once(
+    states: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run of several tasks holds it for an hour, and may end without giving it back; its tasks write no more then."""
+    asked: list[Holder] = []
+
+    def has_ended(holder: Holder) -> bool:
+        asked.append(holder)
+        return True
+
+    with states(MINE, 3_600) as left:
+        with states(OTHER, shared=SharedRun(has_ended=has_ended, wait_seconds=0)) as state:
+            assert (asked, state.run) == ([MINE], left.run + 1)
+        assert re.search(f"{HELD}.*That run has ended in the middle: this one takes it over", caplog.text)
+        with pytest.raises(LeaseError, match="another run has taken over its state"):
+            left.seen([])
+
+
+def test_a_lease_lasts_longer_from_the_plan_on(states: Callable[..., Any], tmp_path: Path) -> None:
+    """Until a run of several tasks has its plan one process holds it, whose death is noticed in a minute."""
+
+    def lasts() -> float:
+        with closing(sqlite3.connect(tmp_path / "state.db")) as database:
+            return database.execute("SELECT expires FROM segment_sync").fetchone()[0] - time.time()
+
+    with states(MINE, kind=SharedState, shared=SharedRun(pickup_seconds=3_600)) as state:
+        assert 50 < lasts() <= 61
+        state.keep_plan({})
+        assert 3_590 < lasts() <= 3_601

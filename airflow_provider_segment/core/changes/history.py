@@ -109,6 +109,17 @@ class History:
         query = sa.update(table).where(table.c.sync_no == sync_no, table.c.run == run)
         connection.execute(query.values(state="running", ended=None))
 
+    def holder(self, connection: sa.engine.Connection, sync_no: int, run: int) -> Holder | None:
+        """Return who began a run; None where it is not known any more.
+
+        :param connection: within a transaction.
+        :param sync_no: the sync's number.
+        :param run: the run's number.
+        """
+        table = self._run
+        row = connection.execute(sa.select(table).where(table.c.sync_no == sync_no, table.c.run == run)).first()
+        return None if row is None else _holder_of(row)
+
     def describe(self, connection: sa.engine.Connection, sync_no: int, run: int) -> str:
         """Return who a run is, and since when.
 

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,6 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from airflow_provider_segment.core.changes.connection import StateConnection, Work
 from airflow_provider_segment.core.changes.dialects import dialect_of
 from airflow_provider_segment.core.changes.history import History, RunDetails
+from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.shared_run import SharedRun
 from airflow_provider_segment.core.changes.tables import LAYOUT, Tables
 from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
 from airflow_provider_segment.core.mapping.message_ids import fingerprint
@@ -27,6 +29,19 @@ LAST_PATIENCE = 3.0
 T = TypeVar("T")
 
 
+class _Held(NamedTuple):
+    """A lease that another run holds.
+
+    :param said: who that is, and since when.
+    :param holder: the same; None where it is not known.
+    :param token: what the run writes with.
+    """
+
+    said: str
+    holder: Holder | None
+    token: str
+
+
 class Lease:
     """The right to write the state of one sync.
 
@@ -37,7 +52,8 @@ class Lease:
     :param sync_id: whose state it is.
     :param details: of this run.
     :param seconds: after which a lease that nobody renews is free.
-    :param wait: seconds to wait for one that another run holds; None means as long as it takes to run out.
+    :param shared: the place of the task in a run that several tasks do: from its plan on, its lease lasts longer. None
+        waits for a lease that another run holds for as long as it takes to run out.
     :ivar number: of the sync in this database.
     :ivar generation: of its message ids.
     :ivar run: the number of this run.
@@ -54,7 +70,7 @@ class Lease:
         sync_id: str,
         details: RunDetails,
         seconds: int = LEASE_SECONDS,
-        wait: float | None = None,
+        shared: SharedRun | None = None,
     ) -> None:
         self._engine = engine
         self._connection = connection
@@ -64,8 +80,9 @@ class Lease:
         self._sync_id = sync_id
         self._details = details
         self._seconds = seconds
-        self._wait = seconds + 1.0 if wait is None else wait
+        self._shared = shared or SharedRun(wait_seconds=seconds + 1.0)
         self._token = uuid.uuid4().hex
+        self._ended = ""  # the token of a run that has not given its lease back
         self._closing = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="segment-lease", daemon=True)
         self.number, self.generation, self.run, self.is_recovering = 0, "", 0, False
@@ -79,24 +96,32 @@ class Lease:
         :raises SettingError: if there is no such state, or it is not for this run.
         :raises LeaseError: if the other run goes on.
         """
-        most, began, is_waiting = self._wait, time.monotonic(), False
+        most, began, is_waiting = self._shared.wait_seconds, time.monotonic(), False
         while True:
             held = self._connection.run("taking its lease", lambda c: self._try_to_take(c, write_key, goes_on=goes_on))
             if held is None:
                 break
+            if held.holder is not None and held.token != self._ended and self._shared.has_ended(held.holder):
+                self._ended = held.token
+                self._connection.log.warning(
+                    "sync_id %r: its state is held by %s. That run has ended in the middle: this one takes it over",
+                    self._sync_id,
+                    held.said,
+                )
+                continue
             waited = time.monotonic() - began
             if waited >= most:
                 raise LeaseError(
                     f"sync_id {self._sync_id!r}: another run is writing its state; they must not run at once. It is "
-                    f"held by {held}. Waited for {waited:.0f} s. Set max_active_runs=1 for the DAG, so that its runs "
-                    "do not meet, and retries for the task"
+                    f"held by {held.said}. Waited for {waited:.0f} s. Set max_active_runs=1 for the DAG, so that its "
+                    "runs do not meet, and retries for the task"
                 )
             if not is_waiting:
                 self._connection.log.warning(
                     "sync_id %r: its state is held by %s. Waiting for it, at most %.0f s; then the task fails for a "
                     "retry. Set max_active_runs=1 for the DAG, so that its runs do not meet, and retries for the task",
                     self._sync_id,
-                    held,
+                    held.said,
                     most,
                 )
             is_waiting = True
@@ -163,6 +188,7 @@ class Lease:
 
         :param plan: as JSON.
         """
+        self._seconds = self._seconds if plan is None else self._shared.pickup_seconds
         self.writing("writing its plan", lambda c: self._history.keep_plan(c, self.number, self.run, plan))
 
     def _row(self, connection: sa.engine.Connection, write_key: str | None) -> Any:
@@ -185,6 +211,7 @@ class Lease:
                 "task group: its plan is made anew then"
             )
         self.number, self.generation, self.run = row.sync_no, row.generation, run
+        self._seconds = self._shared.pickup_seconds
         self._token = row.token or self._token
         now = connection.execute(sa.select(self._now)).scalar_one()
         sync = self._tables.sync
@@ -192,8 +219,8 @@ class Lease:
         connection.execute(held.values(token=self._token, clean=0, expires=now + self._seconds))
         self._history.reopen(connection, self.number, run)
 
-    def _try_to_take(self, connection: sa.engine.Connection, write_key: str | None, *, goes_on: bool) -> str | None:
-        """Take the lease, or return who holds it."""
+    def _try_to_take(self, connection: sa.engine.Connection, write_key: str | None, *, goes_on: bool) -> _Held | None:
+        """Take the lease, also from a run that has ended, or return who holds it."""
         row = self._row(connection, write_key)
         if row.token == self._token:  # an earlier transaction of this run took it, and nobody heard how it ended
             return None
@@ -203,8 +230,9 @@ class Lease:
         self._history.check_tasks(connection, row.sync_no, self._details)
         now = connection.execute(sa.select(self._now)).scalar_one()
         holder = fingerprint(self._details.holder.name)
-        if row.token is not None and row.expires > now and row.holder != holder:
-            return f"{self._history.describe(connection, row.sync_no, row.run)}{_until(row.expires - now)}"
+        if row.token not in (None, self._ended) and row.expires > now and row.holder != holder:
+            said = f"{self._history.describe(connection, row.sync_no, row.run)}{_until(row.expires - now)}"
+            return _Held(said, self._history.holder(connection, row.sync_no, row.run), row.token)
         self.number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
         self.is_recovering = not row.clean
         values = {"holder": holder, "token": self._token, "run": self.run, "clean": 0}
@@ -212,7 +240,9 @@ class Lease:
         connection.execute(
             sa.update(sync).where(sync.c.sync_no == self.number).values(**values, expires=now + self._seconds)
         )
-        last_sign = now if row.token is None else min(now, row.expires - self._seconds)
+        is_shared = self._history.plan(connection, row.sync_no, row.run) is not None
+        lasted = self._shared.pickup_seconds if is_shared else self._seconds
+        last_sign = now if row.token is None else min(now, row.expires - lasted)
         self._history.end(connection, self.number, None, "killed", last_sign)
         self._history.begin(connection, self.number, self.run, self._details, now)
         return None
@@ -251,7 +281,7 @@ def _until(seconds: float) -> str:
 
 
 def release(engine: sa.engine.Engine, connection: StateConnection, tables: Tables, sync_id: str) -> str:
-    """Free a lease whoever holds it, and return who that was; empty where nobody did.
+    """Free a lease whoever holds it, forget the run's plan, and return who that was; empty where nobody did.
 
     :param engine: of the database.
     :param connection: to it.
@@ -267,13 +297,13 @@ def release(engine: sa.engine.Engine, connection: StateConnection, tables: Table
         if row is None:
             raise SettingError(f"sync_id {sync_id!r} has no state here")
         at = connection.execute(sa.select(now)).scalar_one()
+        history.keep_plan(connection, row.sync_no, row.run, None)
         if row.token is None or row.expires <= at:
             return ""
         mine = sa.update(tables.sync).where(tables.sync.c.sync_no == row.sync_no)
         connection.execute(mine.values(token=None, holder=None, expires=0))
         held = history.describe(connection, row.sync_no, row.run)
         history.end(connection, row.sync_no, None, "killed", at)
-        history.keep_plan(connection, row.sync_no, row.run, None)
         return held
 
     return connection.run("freeing its lease", free)

@@ -30,8 +30,7 @@ class SharedState(State):
         self._shared = shared
         self.plan: dict[str, Any] | None = None
         self.fingerprint = ""
-        times: dict[str, Any] = {"lease_seconds": shared.pickup_seconds, "lease_wait": shared.wait_seconds}
-        super().__init__(engine, sync_id, write_key, holder, **of_state, **times)
+        super().__init__(engine, sync_id, write_key, holder, shared=shared, **of_state)
         self._stays_held = shared.part is not None
         if self._lease.plan is not None:
             self.plan = json.loads(self._lease.plan)

@@ -16,6 +16,7 @@ from airflow_provider_segment.core.changes.history import RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.lease import LEASE_SECONDS, Lease
 from airflow_provider_segment.core.changes.prefilter.store import FilterStore
+from airflow_provider_segment.core.changes.shared_run import SharedRun
 from airflow_provider_segment.core.changes.tables import LAYOUT, Tables
 from airflow_provider_segment.core.errors import StateError
 
@@ -35,7 +36,7 @@ class State(Entries):
     :param place: what the log and errors call the database: "the file /data/segment.db".
     :param log: is told who holds the state, of a first run, and of a connection that was lost.
     :param lease_seconds: after which a lease that nobody renews is free.
-    :param lease_wait: seconds to wait for another run's end; None means as long as its lease lasts.
+    :param shared: the task's place in a run that several tasks do.
     :ivar is_new: whether this run made it, so that nothing is known yet.
     :ivar filters: what the filter in front of it leaves here.
     :raises SettingError: if the state belongs to another write key or layout, or another task of the same DAG run has
@@ -57,7 +58,7 @@ class State(Entries):
         place: str = "its database",
         log: Any = LOG,
         lease_seconds: int = LEASE_SECONDS,
-        lease_wait: float | None = None,
+        shared: SharedRun | None = None,
     ) -> None:
         self.sync_id = sync_id
         self.place = place
@@ -68,8 +69,8 @@ class State(Entries):
         self._sql = dialects.dialect_of(engine, self._tables.state)
         self._connection = StateConnection(engine, log)
         details = RunDetails(holder, mode, deletes)
-        times = (lease_seconds, lease_wait)
-        self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, details, *times)
+        more = (lease_seconds, shared)
+        self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, details, *more)
         try:
             self._check_file()
             self._make(write_key)
