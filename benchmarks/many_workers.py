@@ -1,7 +1,7 @@
 """Shows what SqlToSegmentTaskGroup takes on two Celery workers, task by task, beside one SqlToSegmentOperator.
 
-`python benchmarks/many_workers.py all changes latency` measures these scenarios; the environment needs redis and what
-`make cluster-test` installs. Both sides are in one DAG run, one after the other, so that they do not take each other's CPU.
+`python benchmarks/many_workers.py all changes latency` measures these scenarios; it needs redis, and what
+`make cluster-test` installs. Both sides are in one DAG run, one after the other, so that neither takes the other's CPU.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ DAG = """
 
 
     shared = {{
-        "sql": "SELECT * FROM users WHERE id <= {rows}",
+        "sql": "SELECT *{more} FROM users WHERE id <= {rows}",
         "sql_conn_id": "warehouse",
         "warehouse_schema": "segment",
         "calls": Identify("id", traits=AllColumns()),
@@ -76,18 +76,20 @@ class Scenario:
     :param mode: of the sync.
     :param rows: of ten columns.
     :param in_flight: batches on their way at once, for each task.
+    :param more: columns.
     """
 
     mode: str
     rows: int
     in_flight: int = 8
+    more: str = ""
 
 
 SCENARIOS = {
     "all": Scenario("all", 2_000_000),
     "changes": Scenario("changes", 2_000_000),
-    "latency": Scenario("all", 200_000, in_flight=1),
-    "latency-long": Scenario("all", 2_000_000, in_flight=1),
+    # Rows of 3 KB, so that the server's answers are waited for, and not the two cores of this machine.
+    "latency": Scenario("all", 400_000, in_flight=1, more=", repeat(md5(id::text), 90) AS about"),
 }
 
 
@@ -121,24 +123,27 @@ def measure(cluster: Cluster, home: Path, name: str, scenario: Scenario, shards:
     cluster.add_dag(dag_id, DAG.format(name=dag_id, usage=usage, shards=shards, **vars(scenario)))
     print(f"\n{name}: {scenario}, {shards} shards; load before {os.getloadavg()[0]:.1f}", flush=True)
     run = cluster.trigger(dag_id)
-    busy = psutil.cpu_times()
+    idle = psutil.cpu_times()
     state = run.wait(1_800)
-    busy = sum(now - then for now, then in zip(psutil.cpu_times()[:3], busy[:3], strict=True))
+    busy = sum(now - then for now, then in zip(psutil.cpu_times()[:3], idle[:3], strict=True))
     sides: dict[str, list[Any]] = defaultdict(list)
+    used: dict[str, float] = defaultdict(float)
     for task in run.instances():
         own = usage / f"{task['task_id']}{task['map_index']}"
         cpu, peak = json.loads(own.read_text()) if own.exists() else (0.0, 0)
-        sides[task["task_id"].partition(".")[0]].append(task)
+        side = task["task_id"].partition(".")[0]
+        sides[side].append(task)
+        used[side] += cpu
         print(
             f"{task['task_id']:<16}{task['map_index']:>3} {task['hostname']:<10} {task['state']:<8} "
             f"{task['duration']:7.1f} s  CPU {cpu:6.1f} s  peak {peak / 1e6:.0f} MB"
         )
-    spans = {side: (min(t["start_date"] for t in tasks), max(t["end_date"] for t in tasks)) for side, tasks in sides.items()}
     reports = {"one": run.xcom("one"), "group": run.xcom("group.finalize")}
-    for side, (begun, ended) in spans.items():
+    for side, tasks in sides.items():
+        begun, ended = min(task["start_date"] for task in tasks), max(task["end_date"] for task in tasks)
         seconds = (dt.datetime.fromisoformat(ended) - dt.datetime.fromisoformat(begun)).total_seconds()
-        accepted = reports[side]["accepted"]
-        print(f"{side}: {seconds:.1f} s from first start to last end, {accepted / seconds:,.0f} rows a second")
+        speed = reports[side]["accepted"] / seconds
+        print(f"{side}: {seconds:.1f} s from start to end, {speed:,.0f} rows a second, CPU {used[side]:.1f} s")
     after = segment.stats()
     sent = {kind: after[kind] - before[kind] for kind in ("events", "requests", "cpu")}
     print(f"the machine: {busy:.1f} s of CPU; the sink: {sent}", flush=True)
