@@ -76,7 +76,8 @@ class Accounting:
             said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
             reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
-            self.refuse(rejection, batch.keys[place], batch.events[place])
+            number = batch.in_flight[place].entry.key if self._changes is not None else None
+            self.refuse(rejection, batch.keys[place], batch.events[place], number)
         if self._job.resume is not None and accepted:
             parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
             self._job.resume.accepted(chain.from_iterable(parts))
@@ -122,16 +123,19 @@ class Accounting:
             self._report.calls += 1  # no row asked for it: its key is gone
         self.refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.text()), key, None)
 
-    def refuse(self, rejection: Rejection, key: bytes | None, message: Message | bytes | None) -> None:
+    def refuse(
+        self, rejection: Rejection, key: bytes | None, message: Message | bytes | None, number: int | None = None
+    ) -> None:
         """Count a refused call, and write it down where the user asked for it.
 
         :param rejection: the call and the reason.
         :param key: of its row.
         :param message: as far as it was made.
+        :param number: of the key in the state, where it is known.
         """
         self._report.refuse(rejection)
         if self._changes is not None:
-            self._changes.prefilter.unsettle(rejection.row)
+            self._changes.refused(rejection, key, number)
         columns = self._key_columns
         named = dict(zip(columns, orjson.loads(key), strict=True)) if key and columns else None
         try:

@@ -204,6 +204,8 @@ class SegmentHook(CallMethods, BaseHook):
                 namespace = task_run.namespace(self.write_key, sync_id, run_id, has_key=has_key)
                 said = run.progress(self.log, pages.total, PROGRESS_SECONDS)
                 planned, warn = run.planned(self.log), self.log.warning
+                if state is not None and not settled.validate_only and part is None:
+                    state.write_down(report)
                 job = SyncJob(checked, namespace, settled, rejects, state, resume, said, planned, warn)
                 if part is None:
                     self._run(pages, job, task_run, report)
@@ -243,10 +245,59 @@ class SegmentHook(CallMethods, BaseHook):
         """
         from airflow_provider_segment.hooks.state import reset_state
 
-        if (state_conn_id is None) == (state_path is None):
-            raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
-        where = {"conn_id": state_conn_id, "schema": state_schema, "path": state_path}
+        where = _where(state_conn_id, state_schema, state_path)
         return reset_state(sync_id, keys, cursor=cursor, **where, log=self.log)
+
+    @task.as_airflow_exceptions()
+    def history(
+        self,
+        sync_id: str,
+        *,
+        last: int = 20,
+        state_conn_id: str | None = None,
+        state_schema: str | None = None,
+        state_path: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the last runs of a sync with ``sync_mode="changes"``, the newest first: who ran, how it ended, counts.
+
+        Of a run that was killed the counts are those of a second before.
+
+        :param sync_id: whose state it is.
+        :param last: runs at most; those of 90 days are kept.
+        :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
+        :param state_schema: of the connection.
+        :param state_path: of a SQLite file.
+        :raises SegmentError: if there is no such state, or its database fails.
+        """
+        from airflow_provider_segment.hooks.state import read_state
+
+        with read_state(sync_id, **_where(state_conn_id, state_schema, state_path)) as state:
+            return state.history(last)
+
+    @task.as_airflow_exceptions()
+    def explain(
+        self,
+        sync_id: str,
+        keys: Sequence[Any],
+        *,
+        state_conn_id: str | None = None,
+        state_schema: str | None = None,
+        state_path: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return what is known of some keys, for each call: accepted, refused and why, on its way, gone, never seen.
+
+        :param sync_id: whose state it is.
+        :param keys: values, or tuples of them where the key has several columns; the answer names them 1, 2, 3 ...
+        :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
+        :param state_schema: of the connection.
+        :param state_path: of a SQLite file.
+        :raises SegmentError: if there is no such state, or its database fails.
+        """
+        from airflow_provider_segment.hooks.state import numbers_of_key, read_state
+
+        rows = [key if isinstance(key, (list, tuple)) else [key] for key in keys]
+        with read_state(sync_id, **_where(state_conn_id, state_schema, state_path)) as state:
+            return list(state.explain([numbers_of_key(row) for row in rows]))
 
     @task.as_airflow_exceptions()
     def release(
@@ -270,9 +321,7 @@ class SegmentHook(CallMethods, BaseHook):
         """
         from airflow_provider_segment.hooks.state import release_state
 
-        if (state_conn_id is None) == (state_path is None):
-            raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
-        return release_state(sync_id, conn_id=state_conn_id, schema=state_schema, path=state_path, log=self.log)
+        return release_state(sync_id, **_where(state_conn_id, state_schema, state_path), log=self.log)
 
     @task.as_airflow_exceptions()
     def push_debugger_url(self, context: Context) -> None:
@@ -383,3 +432,10 @@ class SegmentHook(CallMethods, BaseHook):
         shared = None if part is None else part.shared
         of_run: dict[str, Any] = {"deletes": deletes, "shared": shared}
         return open_state(sync_id or task_run.name, self.write_key, task_run.holder, **of_run, **where)
+
+
+def _where(conn_id: str | None, schema: str | None, path: str | None) -> dict[str, Any]:
+    """Return where a state is, in the words of hooks/state.py."""
+    if (conn_id is None) == (path is None):
+        raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
+    return {"conn_id": conn_id, "schema": schema, "path": path}

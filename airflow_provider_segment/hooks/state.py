@@ -11,10 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_segment.compat import AirflowNotFoundException, BaseHook
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
 from airflow_provider_segment.core.changes.dry_state import StateView
+from airflow_provider_segment.core.changes.explain import Reader
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.lease import release
 from airflow_provider_segment.core.changes.prefilter.cursor_mark import read_mark
@@ -180,6 +182,39 @@ def release_state(sync_id: str, *, conn_id: str | None, schema: str | None, path
             return release(engine, connection, Tables(schema), sync_id)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def read_state(sync_id: str, *, conn_id: str | None, schema: str | None, path: str | None) -> Iterator[Reader]:
+    """Lend what is known of a sync; nothing is made and nothing locked.
+
+    :param sync_id: whose state it is.
+    :param conn_id: as for open_state(); so are ``schema`` and ``path``.
+    :param schema: of the connection.
+    :param path: of a SQLite file.
+    :raises SettingError: if there is no such state.
+    :raises StateError: if the database fails.
+    """
+    engine = _file_to_read(path) if path is not None else _database(conn_id or "")
+    failure = ""
+    try:
+        with engine.connect() as connection:
+            yield Reader(connection, Tables(schema), sync_id)
+    except SQLAlchemyError as error:
+        failure = type(error).__name__
+    finally:
+        engine.dispose()
+    if failure:
+        raise StateError(f"The state's database failed at reading it ({failure})")
+
+
+def numbers_of_key(values: Sequence[Any]) -> list[int]:
+    """Return the numbers that a key may have in a state: its own, and those of its values as another type.
+
+    :param values: of the columns of the key.
+    """
+    found = [key for key in key_bytes([[value] for value in values]) if key is not None]
+    return numbers_of(list(dict.fromkeys([*found, *other_forms(values)])))
 
 
 def reset_state(

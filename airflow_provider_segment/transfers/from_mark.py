@@ -15,7 +15,7 @@ from airflow_provider_segment.hooks import sigterm
 from airflow_provider_segment.transfers.database_errors import Query, call_driver
 from airflow_provider_segment.transfers.query import open_query
 from airflow_provider_segment.transfers.sql_hook import sql_hook
-from airflow_provider_segment.transfers.statements import check_one, derived, is_limited, only_reads
+from airflow_provider_segment.transfers.statements import check_only_reads, derived, is_limited
 
 # The name of the parameter, where parameters have names.
 NAME = "segment_cursor"
@@ -48,9 +48,7 @@ def open_from_mark(
     :raises QueryError: if the database does not take the query.
     :raises SourceError: if the database fails.
     """
-    check_one(sql)
-    if not only_reads(sql):
-        raise SettingError("sql: with a cursor expected a SELECT that changes nothing")
+    check_only_reads(sql, "a cursor")
     if is_limited(sql):
         raise SettingError("sql: with a cursor expected a query without LIMIT: rows beyond it would never be read")
     with ExitStack() as stack:

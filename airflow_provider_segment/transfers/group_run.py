@@ -24,7 +24,7 @@ from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.task import TaskRun
 from airflow_provider_segment.transfers.query import open_query
 from airflow_provider_segment.transfers.repeated_query import warn_if_repeated
-from airflow_provider_segment.transfers.statements import check_one, only_reads
+from airflow_provider_segment.transfers.statements import check_only_reads
 from airflow_provider_segment.transfers.warehouse_shards import PlanTables, Shard, SharedTables, in_shards, whole
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 # The XCom of the plan.
 PLAN = "plan"
-# Only the whole run is judged, by the task that ends it; and the plan has seen to the caps.
+# Only the whole run is judged, by the task that ends it; rows are written down by the tasks that send them; and the
+# plan has seen to the caps.
 _ANY = {"max_rejected": sys.maxsize}
+_UNSEEN = {"rejects_path": None, "preview_path": None}
 _NO_CAPS = {"max_calls": None, "max_added": None, "max_updated": None, "max_deleted": 1, "min_rows": 0}
 
 
@@ -97,7 +99,7 @@ class GroupRun:
             plan.update(state.plan)
 
         part = RunPart(Stage.PLAN, self._shared(), is_done=lambda state: bool(state.plan), on_end=keep)
-        self._sync(self._laid_out(tables), part, **_ANY)
+        self._sync(self._laid_out(tables), part, **_ANY, **_UNSEEN)
         return plan
 
     def _plan_all(self, tables: PlanTables) -> dict[str, Any]:
@@ -106,7 +108,7 @@ class GroupRun:
         key = self._task.options.key_columns
         name, histogram = tables.lay_out_all(self._task_run.ids[2], self._user_column, key)
         rows = tables.rows(name, whole(histogram))
-        self._sync(rows, RunPart(Stage.PLAN, on_end=lambda *_: tables.keep()), **_ANY)
+        self._sync(rows, RunPart(Stage.PLAN, on_end=lambda *_: tables.keep()), **_ANY, **_UNSEEN)
         shards = in_shards(histogram, self._task.shards, self._task.rows_per_shard)
         plan = {"run": name, "started": int(time.time()), "rows": rows.total, "skipped": 0}
         return plan | {"shards": [list(shard) for shard in shards]}
@@ -150,7 +152,7 @@ class GroupRun:
             if self._is_all:
                 tables.own_all()
             else:
-                reports.append(self._end(tables, plan["run"]).as_dict())
+                reports.append(self._end(tables, plan, reports).as_dict())
             tables.forget(plan["run"])
         total = self._hook.report = summed(reports, time.time() - plan["started"])
         self._log.info("The whole run: %s", total.summary())
@@ -162,9 +164,14 @@ class GroupRun:
             raise
         return total.as_dict()
 
-    def _end(self, tables: SharedTables, run: int) -> Report:
+    def _end(self, tables: SharedTables, plan: Mapping[str, Any], sent: list[dict[str, Any]]) -> Report:
         """Make the calls of keys that are gone, now that all else is acknowledged, and leave the filter."""
-        part = RunPart(Stage.FINALIZE, self._shared(run), on_end=lambda state, _: state.end_plan())
+
+        def end(state: Any, report: Report) -> None:
+            state.write_down(summed([*sent, report.as_dict()], time.time() - plan["started"]))
+            state.end_plan()
+
+        part = RunPart(Stage.FINALIZE, self._shared(plan["run"]), on_end=end)
         caps = _NO_CAPS | {"max_deleted": self._task.rendered()["max_deleted"]}
         return self._sync(self._laid_out(tables), part, **_ANY, **caps)
 
@@ -183,7 +190,7 @@ class GroupRun:
 
         if not self._is_all:
             part = RunPart(Stage.FINALIZE, self._shared(plan["run"]), is_done=lambda _: True, on_end=fail)
-            self._sync(Pages(None, (), "the plan"), part, **_ANY, **_NO_CAPS)
+            self._sync(Pages(None, (), "nothing"), part, **_ANY, **_UNSEEN, **_NO_CAPS)
         fail()
 
     def _sync(self, rows: Pages, part: RunPart | None, **changed: Any) -> Report:
@@ -203,9 +210,7 @@ class GroupRun:
     def _tables(self, kind: Callable[..., Tables], *more: Any) -> Iterator[Tables]:
         """Lend the tables of the warehouse."""
         task = self._task
-        check_one(task.sql)
-        if not only_reads(task.sql):
-            raise SettingError("sql: with warehouse_schema expected a SELECT that changes nothing")
+        check_only_reads(task.sql, "warehouse_schema")
         reading = {"hook_params": task.sql_hook_params, "fetch_size": task.fetch_size}
         query = (task.sql_conn_id, task.sql, task.parameters, task.warehouse_schema, self._sync_id)
         with sigterm.waits():

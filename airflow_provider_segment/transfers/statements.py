@@ -85,6 +85,18 @@ def only_reads(sql: str) -> bool:
     )
 
 
+def check_only_reads(sql: str, setting: str) -> None:
+    """Refuse a query that cannot be put within another one.
+
+    :param sql: the query.
+    :param setting: that does so, for the error.
+    :raises SettingError: if it is not one statement, or changes data.
+    """
+    check_one(sql)
+    if not only_reads(sql):
+        raise SettingError(f"sql: with {setting} expected a SELECT that changes nothing")
+
+
 def is_limited(sql: str) -> bool:
     """Tell whether a query ends with a LIMIT, or the like, that is its own and not one of a query within it.
 

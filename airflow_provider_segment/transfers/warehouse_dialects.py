@@ -66,6 +66,7 @@ class WarehouseDialect:
     :param expiring: ... and what stands before AS, so that one that is left behind goes by itself.
     :param differs: the condition that two values differ, of which one may be null.
     :param has_full_join: whether FULL JOIN can be said.
+    :param join: what joins a table after those before it have found few rows.
     :param keyed: the words after the columns of a table that is found by its key; None where tables have no such.
     :param index: what stands before AS, of the names and types of key columns, so that joins need not look at all rows.
     :param delete: the statement that deletes the rows of one table whose key stands in another; None means IN.
@@ -92,6 +93,7 @@ class WarehouseDialect:
     expiring: str = ""
     differs: Callable[[str, str], str] = _is_distinct
     has_full_join: bool = True
+    join: str = "JOIN"
     keyed: str | None = None
     index: Callable[[Sequence[tuple[str, str]]], str] = lambda columns: ""
     delete: Callable[[str, str, str], str] | None = None
@@ -208,6 +210,7 @@ SQLITE = WarehouseDialect(
     scratch="SELECT name FROM {schema}.sqlite_master WHERE type = 'table' AND name LIKE '{prefix}{any}'",
     differs=lambda a, b: f"{a} IS NOT {b}",
     has_full_join=False,  # it has one since 3.39, which takes longer than two statements
+    join="CROSS JOIN",  # which keeps the order: it would look up each row of the query in the larger table first
     keyed="WITHOUT ROWID",
     user="SELECT 'the user'",
 )

@@ -22,7 +22,7 @@ from airflow_provider_segment.hooks import sigterm
 from airflow_provider_segment.transfers.database_errors import Query, call_driver
 from airflow_provider_segment.transfers.query import open_query
 from airflow_provider_segment.transfers.sql_hook import sql_hook
-from airflow_provider_segment.transfers.statements import check_one, derived, only_reads
+from airflow_provider_segment.transfers.statements import check_only_reads, derived
 from airflow_provider_segment.transfers.warehouse_dialects import Column, dialect_of
 from airflow_provider_segment.transfers.warehouse_statements import PREFIX, Statements
 
@@ -61,9 +61,7 @@ def open_warehouse(
     :raises QueryError: if the database does not take the query.
     :raises SourceError: if the database fails.
     """
-    check_one(sql)
-    if not only_reads(sql):
-        raise SettingError("sql: with warehouse_schema expected a SELECT that changes nothing")
+    check_only_reads(sql, "warehouse_schema")
     reading: dict[str, Any] = {"hook_params": hook_params, "fetch_size": fetch_size}
     warehouse = WarehouseTables(conn_id, sql, parameters, schema, sync_id, label, reading)
     try:

@@ -130,8 +130,8 @@ class Statements:
                 f"SELECT 'same' AS {PREFIX}op, {self._listed('q')}, {self._theirs('q')}, "
                 f"{last} + ROW_NUMBER() OVER (ORDER BY {self._listed('q')}) AS {PREFIX}n, 1 AS {PREFIX}ok"
                 f"{f', d.{BUCKET}' if self.buckets else ''} "
-                f"FROM {self._rows} q JOIN {changed} d ON {self._joined('d', 'q')} "
-                f"JOIN {self.seen} s ON {self._joined('s', 'q')} WHERE NOT ({self._differs})"
+                f"FROM {self._rows} q {self.dialect.join} {changed} d ON {self._joined('d', 'q')} "
+                f"{self.dialect.join} {self.seen} s ON {self._joined('s', 'q')} WHERE NOT ({self._differs})"
             )
         if not self.dialect.has_full_join:
             nulls = ", ".join(["NULL"] * (len(self._contents) + len(self.columns)))

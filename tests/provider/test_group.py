@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +384,43 @@ class TestTroubleWithin:
         report = group.finalize()
         assert (report["added"], report["deleted"]) == (400, 0)
         assert GroupRun(settings | {"max_deleted": 1}).all()["deleted"] == 400
+
+    def test_a_part_that_left_nothing(self, segment: SegmentServer, settings: dict[str, Any]) -> None:
+        """Rows are not settled on Airflow's word alone: no run ends without what each part has left in the state."""
+        group = GroupRun(settings)
+        for number in range(len(group.plan())):
+            group.send(number)
+        with closing(sqlite3.connect(settings["state_path"])) as database, database:
+            database.execute("DELETE FROM segment_part WHERE part >= 300")
+        with pytest.raises(SegmentFailException, match=r"that begin at bucket 3.. have left nothing in the state"):
+            group.finalize()
+
+    def test_rows_that_are_refused_after_a_run_that_was_cut_off(
+        self, segment: SegmentServer, source: Source, settings: dict[str, Any]
+    ) -> None:
+        """They come again in each run, also where the run before left calls of unknown fate."""
+        cut_off = GroupRun(settings)
+        cut_off.plan()
+        cut_off.send(0)
+        SegmentHook().release("users", state_path=settings["state_path"])
+        segment.refuse(lambda message: message["userId"] in {"150", "250"})
+        for _ in range(2):
+            assert GroupRun(settings | {"max_rejected": 2}).all()["rejected"] == 2
+
+    def test_another_state_on_each_worker(
+        self, segment: SegmentServer, settings: dict[str, Any], tmp_path: Path
+    ) -> None:
+        """A task that finds another file than `plan` did sends nothing, and is told that they must share one."""
+        GroupRun(settings).all()
+        group = GroupRun(settings)
+        group.plan()
+        requests = len(segment.requests)
+        group.xcoms["users.plan", -1, "return_value"] = [
+            {"run": 2, "skipped": 0, "senders": 1, "first_bucket": 0, "last_bucket": 9, "rows": 1}
+        ]
+        with pytest.raises(SegmentFailException, match="all workers must share one"):
+            group.send(0, state_path=str(tmp_path / "another.db"))
+        assert len(segment.requests) == requests
 
     def test_the_mapping_changes_within_a_run(self, segment: SegmentServer, settings: dict[str, Any]) -> None:
         """A task whose mapping is not the plan's sends nothing: the filter would be left for another mapping."""

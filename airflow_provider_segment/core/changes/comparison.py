@@ -26,7 +26,7 @@ from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
-from airflow_provider_segment.core.report import Report
+from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.keys import key_bytes, numbers_of
 from airflow_provider_segment.core.rows.pages import Pages
@@ -198,6 +198,18 @@ class Changes:
         for call in self._calls.values():
             yield call.identity, call.rest(self._contesting(partial(refuse, identity=call.identity)))
 
+    def refused(self, rejection: Rejection, key: bytes | None, number: int | None) -> None:
+        """Remember that a call was refused: its row is looked at again, and the reason is kept.
+
+        :param rejection: the call and the reason.
+        :param key: of its row; None where it has none.
+        :param number: of the key, where it is known.
+        """
+        self.prefilter.unsettle(rejection.row)
+        if key is not None and isinstance(self._state, State) and rejection.call in self._calls:
+            known = numbers_of([key])[0] if number is None else number
+            self._state.refusals.add(self._calls[rejection.call].number, known, rejection)
+
     def _contesting(self, refuse: Refuse) -> Refuse:
         """Return what refuses a row, and remembers that its key has another one."""
 
@@ -286,6 +298,7 @@ class Changes:
         for call in calls:
             call.keep_sample()
         self._state.seen([call.number for call in calls])
+        self._state.refusals.forget_earlier()
         if self.unreadable:  # nobody knows which keys are gone
             return
         if isinstance(self._state, SharedState):

@@ -112,7 +112,7 @@ class StateView(State):
         """
         return super().bases(call) if self._has_known else [Base(self.run, self.count(call))]
 
-    def close(self, _: str = "") -> None:
+    def close(self, *_: object) -> None:
         """Close the connection."""
         self._connection.close()
 

@@ -56,6 +56,19 @@ class History:
         values |= {"sync_no": sync_no, "run": run, "deletes": int(details.deletes), "started": now, "state": "running"}
         connection.execute(sa.insert(table).values(**values))
 
+    def note(self, connection: sa.engine.Connection, sync_no: int, run: int, report: str, error: str | None) -> None:
+        """Write down what a run has done so far.
+
+        :param connection: within a transaction.
+        :param sync_no: the sync's number.
+        :param run: the run's number.
+        :param report: its counts as JSON.
+        :param error: that ends it, in words that hold no value of a row.
+        """
+        table = self._run
+        mine = sa.update(table).where(table.c.sync_no == sync_no, table.c.run == run)
+        connection.execute(mine.values(report=report, error=error))
+
     def end(self, connection: sa.engine.Connection, sync_no: int, run: int | None, state: str, ended: Any) -> None:
         """Write down how a run ended, unless that stands there already.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +23,8 @@ from airflow_provider_segment.core.mapping.message_ids import fingerprint
 
 LEASE_SECONDS = 60
 RENEW_SECONDS = 20
+# Of a run that is killed, what it had done so long before is known.
+NOTE_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 # Seconds that giving the lease back may take: whoever is killed has no more.
 LAST_PATIENCE = 3.0
@@ -87,6 +90,9 @@ class Lease:
         self._renewal = threading.Thread(target=self._renew, name="segment-lease", daemon=True)
         self.number, self.generation, self.run, self.is_recovering = 0, "", 0, False
         self.plan: str | None = None
+        # Returns the run's counts as JSON, where they are written down.
+        self.counts: Callable[[], str] | None = None
+        self._noted = time.monotonic()
 
     def take(self, write_key: str | None, *, goes_on: bool = False) -> None:
         """Take the lease for a new run; one that another run holds is waited for.
@@ -156,14 +162,18 @@ class Lease:
 
         def held(connection: sa.engine.Connection) -> T:
             self._prolong(connection)
+            if self.counts is not None and time.monotonic() - self._noted >= NOTE_SECONDS:
+                self._noted = time.monotonic()
+                self._history.note(connection, self.number, self.run, self.counts(), None)
             return work(connection)
 
         return self._connection.run(what, held, **patience)
 
-    def give_back(self, outcome: str) -> None:
+    def give_back(self, outcome: str, error: str | None = None) -> None:
         """Free the lease, and write down how the run ended.
 
         :param outcome: "success", "failed" or "killed".
+        :param error: that ended it, in words that hold no value of a row.
         """
         self._closing.set()
         self._renewal.join()
@@ -171,6 +181,9 @@ class Lease:
         def give(connection: sa.engine.Connection) -> None:
             if connection.execute(self._mine.values(token=None, holder=None, expires=0)).rowcount != 1:
                 return  # whoever took it has written down how this run ended
+            if self.counts is not None or error is not None:
+                counts = "{}" if self.counts is None else self.counts()
+                self._history.note(connection, self.number, self.run, counts, error)
             self._history.end(connection, self.number, self.run, outcome, self._now)
 
         # A lease that was lost cannot be given back, but how the run ended is still written down.
@@ -206,6 +219,8 @@ class Lease:
         self.plan = self._history.plan(connection, row.sync_no, run)
         if row.run != run or self.plan is None:
             what = "has ended" if row.run == run else "is not the last one any more, since another has begun"
+            if row.run < run:
+                what = "is not known to this state; all workers must share one (state_conn_id)"
             raise SettingError(
                 f"sync_id {self._sync_id!r}: run {run} of it {what}, so this task has nothing to send. Clear the whole "
                 "task group: its plan is made anew then"

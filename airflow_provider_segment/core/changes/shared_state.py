@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.prefilter.store import numbers_in, packed
 from airflow_provider_segment.core.changes.shared_run import SharedRun
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.errors import SettingError, StateError
 
 
 class SharedState(State):
@@ -34,7 +36,8 @@ class SharedState(State):
         self._stays_held = shared.part is not None
         if self._lease.plan is not None:
             self.plan = json.loads(self._lease.plan)
-            self.is_recovering = self.plan["is_recovering"] or self._has_begun()
+            has_begun = self._has_begun()
+            self.is_recovering = has_begun or self.plan["is_recovering"]
 
     def _hold(self, write_key: str | None) -> None:
         """Take the lease for a new run, or share that of the one which is going on."""
@@ -89,12 +92,22 @@ class SharedState(State):
         self._lease.writing("ending a part of the run", lambda c: c.execute(mine.values(**found)))
 
     def parts(self) -> Iterator[tuple[Sequence[int], Sequence[int], Sequence[str]]]:
-        """Yield what the parts of the run have left, as it was given to keep_part()."""
+        """Yield what the parts of the run have left, as it was given to keep_part().
+
+        :raises SettingError: if one has left nothing: then its rows must not be taken for settled.
+        """
         part = self._tables.part
-        query = sa.select(part.c.unsettled, part.c.contested, part.c.unmade).where(*self._of_run)
+        query = sa.select(part.c.part, part.c.unsettled, part.c.contested, part.c.unmade).where(*self._of_run)
         found = self._connection.run("reading the parts of the run", lambda c: list(c.execute(query)))
-        for unsettled, contested, unmade in found:
-            yield numbers_in(bytes(unsettled or b"")), numbers_in(bytes(contested or b"")), json.loads(unmade or "[]")
+        ended = {row.part for row in found if row.unmade is not None}
+        if missing := [first for first, _, _ in (self.plan or {})["shards"] if first not in ended]:
+            raise SettingError(
+                f"sync_id {self.sync_id!r}: the parts of run {self.run} that begin at bucket "
+                f"{', '.join(map(str, missing))} have left nothing in the state, so they were not sent for it. Clear "
+                "the whole task group: its plan is made anew then"
+            )
+        for _, unsettled, contested, unmade in found:
+            yield numbers_in(bytes(unsettled)), numbers_in(bytes(contested)), json.loads(unmade)
 
     @property
     def is_first_part(self) -> bool:
@@ -106,13 +119,16 @@ class SharedState(State):
         part = self._tables.part.c
         return (part.sync_no == self._lease.number, part.run == self.run)
 
-    def close(self, outcome: str = "success") -> None:
+    def close(self, outcome: str = "success", error: str | None = None) -> None:
         """Close the connection; the lease stands for the other tasks, unless the run is at its end.
 
         :param outcome: as for State.
+        :param error: as for State.
         """
         if self._stays_held:
+            with suppress(StateError):
+                self.refusals.write()
             self._lease.leave()
             self._connection.close()
         else:
-            super().close(outcome)
+            super().close(outcome, error)

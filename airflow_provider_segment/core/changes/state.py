@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,11 +17,14 @@ from airflow_provider_segment.core.changes.history import RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.lease import LEASE_SECONDS, Lease
 from airflow_provider_segment.core.changes.prefilter.store import FilterStore
+from airflow_provider_segment.core.changes.refusals import Refusals
 from airflow_provider_segment.core.changes.shared_run import SharedRun
 from airflow_provider_segment.core.changes.tables import LAYOUT, Tables
-from airflow_provider_segment.core.errors import StateError
+from airflow_provider_segment.core.errors import SegmentError, StateError
+from airflow_provider_segment.core.report import Report
 
 T = TypeVar("T")
+ERROR_CHARACTERS = 2_000
 
 
 class State(Entries):
@@ -39,6 +43,7 @@ class State(Entries):
     :param shared: the task's place in a run that several tasks do.
     :ivar is_new: whether this run made it, so that nothing is known yet.
     :ivar filters: what the filter in front of it leaves here.
+    :ivar refusals: which calls were refused.
     :raises SettingError: if the state belongs to another write key or layout, or another task of the same DAG run has
         its sync_id.
     :raises LeaseError: if another run holds it, and goes on for longer than a lease lasts.
@@ -81,6 +86,7 @@ class State(Entries):
         self.generation, self.run = self._lease.generation, self._lease.run
         self.is_recovering = self._lease.is_recovering
         self.filters = FilterStore(self._connection, self._tables, self._lease.number, self._lease, self._sql)
+        self.refusals = Refusals(self._lease, self._tables)
 
     def _hold(self, write_key: str | None) -> None:
         """Take the lease for a new run."""
@@ -119,16 +125,27 @@ class State(Entries):
         """Return the state."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         """Close it, and write down how the run ended."""
-        self.close("success" if kind is None else "failed" if issubclass(kind, Exception) else "killed")
+        outcome = "success" if kind is None else "failed" if issubclass(kind, Exception) else "killed"
+        self.close(outcome, None if error is None else _words(error))
 
-    def close(self, outcome: str = "success") -> None:
+    def write_down(self, report: Report) -> None:
+        """Write down the counts of this run from now on, while it goes on and at its end.
+
+        :param report: of the run.
+        """
+        self._lease.counts = lambda: json.dumps(report.as_dict())
+
+    def close(self, outcome: str = "success", error: str | None = None) -> None:
         """Give the lease back and close the connection.
 
         :param outcome: how the run ended: "success", "failed" or "killed".
+        :param error: that ended it, in words that hold no value of a row.
         """
-        self._lease.give_back(outcome)
+        with suppress(StateError):  # the rows come again, and with them the reasons
+            self.refusals.write()
+        self._lease.give_back(outcome, error)
         self._connection.close()
 
     def call(self, identity: str) -> tuple[int, bool]:
@@ -194,7 +211,7 @@ class State(Entries):
         tables, number = self._tables, self._lease.number
 
         def delete(connection: sa.engine.Connection) -> int:
-            for table in (tables.known, tables.sample):
+            for table in (tables.known, tables.sample, tables.refusal):
                 connection.execute(sa.delete(table).where(table.c.call_no.in_(self._mine)))
             forgotten = connection.execute(sa.delete(tables.state).where(tables.state.c.call_no.in_(self._mine)))
             of_sync = (tables.call, tables.run, tables.filter, tables.arrival, tables.part, tables.day, tables.sync)
@@ -204,6 +221,11 @@ class State(Entries):
 
         # One try: when it was done and nobody heard of it, there is no lease any more to try it again with.
         return self._lease.writing("resetting it", delete, patience=0)
+
+
+def _words(error: BaseException) -> str:
+    """Return an error in our own words; those of others may hold anything."""
+    return str(error)[:ERROR_CHARACTERS] if isinstance(error, SegmentError) else type(error).__name__
 
 
 def _made_by_one(make: Callable[[], T]) -> T:

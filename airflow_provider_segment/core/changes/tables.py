@@ -4,12 +4,14 @@
 write. ``segment_call``: one row a call, by its identity. ``segment_state``: one row a call and key, in 64-bit integers:
 the key (itself where it is an integer, else a hash), hashes of key and content, and how many calls were accepted.
 ``segment_sample``: for each call, the fields of some keys in four bits each (samples.py). ``segment_run``: one row
-a run, which is a try of a task. ``segment_known``: how many keys of a call were known when a run began that did not end
-whole. ``segment_filter``: one row a sync, which filter the last run has left (prefilter/). ``segment_arrival``: one row
-a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. ``segment_part``: one row
-a task that sends a part of a run, as long as the run lasts: the numbers of its rows that are not settled, and of its
-keys that have different rows. ``segment_day``: with keep_days, the day of each key's row by the cursor. There is no
-personal data in them but the ids of calls made on "deleted", without which nothing could be sent, and a cursor's mark.
+a run, which is a try of a task, with its counts. ``segment_refusal``: one row a call and key that was refused when a
+run looked at it last, with the reason. ``segment_known``: how many keys of a call were known when a run began that did
+not end whole. ``segment_filter``: one row a sync, which filter the last run has left (prefilter/). ``segment_arrival``:
+one row a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. ``segment_part``:
+one row a task that sends a part of a run, as long as the run lasts: the numbers of its rows that are not settled, and
+of its keys that have different rows. ``segment_day``: with keep_days, the day of each key's row by the cursor. There is
+no personal data in them but the ids of calls made on "deleted", without which nothing could be sent, and a cursor's
+mark.
 """
 
 from __future__ import annotations
@@ -88,6 +90,19 @@ class Tables:
             sa.Column("ended", sa.BigInteger),  # of a killed run: its last sign of life
             sa.Column("state", sa.String(10), nullable=False),  # running, success, failed or killed
             sa.Column("plan", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),  # as long as several tasks send it
+            sa.Column("report", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),  # its counts as JSON, as far as known
+            sa.Column("error", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
+        )
+        self.refusal = sa.Table(
+            "segment_refusal",
+            self.meta,
+            sa.Column("call_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("row_key", sa.BigInteger, primary_key=True, autoincrement=False),
+            sa.Column("run", sa.Integer, nullable=False),
+            sa.Column("stage", sa.String(10), nullable=False),  # mapping or delivery
+            sa.Column("field", _NAME, nullable=False),
+            sa.Column("code", _NAME, nullable=False),
+            sa.Column("reason", sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql"), nullable=False),
         )
         self.known = sa.Table(
             "segment_known",
