@@ -19,6 +19,8 @@ from warehouses import PostgresWarehouse
 
 # Events a second over the connection `segment_paced`: slow enough that a test finds a task in the middle.
 PACE = 2_000
+# The same over the connection `segment_limited`.
+LIMIT = 5_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,11 +61,14 @@ def cluster(
     tmp_path_factory: pytest.TempPathFactory, segment_server: SegmentServer, warehouse: PostgresWarehouse
 ) -> Iterator[Cluster]:
     """A deployment, one for all tests; whoever kills a part of it starts it again."""
-    paced = json.loads(segment_server.connection) | {"extra": {"events_per_second": PACE}}
-    connections = {
+    at_most = {"paced": PACE, "limited": LIMIT}
+    segments = {
+        f"segment_{name}": json.dumps(json.loads(segment_server.connection) | {"extra": {"events_per_second": pace}})
+        for name, pace in at_most.items()
+    }
+    connections = segments | {
         "warehouse": warehouse.connection(),
         "segment_default": segment_server.connection,
-        "segment_paced": json.dumps(paced),
     }
     with running() as server:
         deployment = Cluster(tmp_path_factory.mktemp("cluster"), server.url(server.make_database()), connections)
