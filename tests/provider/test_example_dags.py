@@ -205,6 +205,23 @@ def test_shards(segment: SegmentServer, shop: Path) -> None:
     assert segment.dropped == segment.duplicates == []
 
 
+def test_on_many_workers(segment: SegmentServer, shop: Path) -> None:
+    """Every customer arrives once; on the second day those that have changed, and a call for each that is gone."""
+    dag = load("segment_on_many_workers")
+    run(dag)
+    customers = {each["id"] for each in rows(shop, "SELECT id FROM customers")}
+    assert sorted(message["userId"] for message in segment.messages) == sorted(customers)
+    with closing(sqlite3.connect(shop)) as database, database:
+        database.execute("UPDATE customers SET plan = 'changed' WHERE id IN ('C000002', 'C000003')")
+        database.execute("DELETE FROM customers WHERE id = 'C000004'")
+    run(dag)
+    new = [(message["type"], message["userId"]) for message in segment.messages[len(customers) :]]
+    assert sorted(new) == [("identify", "C000002"), ("identify", "C000003"), ("track", "C000004")]
+    run(dag)
+    assert len(segment.messages) == len(customers) + 3
+    assert segment.dropped == segment.duplicates == []
+
+
 def test_shards_of_postgres(segment: SegmentServer, postgres: PostgresWarehouse) -> None:
     """The query of the shards means the same to a driver whose placeholders begin with a percent sign."""
     postgres.run("CREATE TABLE orders (id TEXT, customer_id TEXT, ordered_at TEXT, amount_usd NUMERIC, currency TEXT)")
