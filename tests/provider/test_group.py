@@ -394,6 +394,8 @@ class TestTroubleWithin:
             database.execute("DELETE FROM segment_part WHERE part >= 300")
         with pytest.raises(SegmentFailException, match=r"that begin at bucket 3.. have left nothing in the state"):
             group.finalize()
+        with closing(sqlite3.connect(settings["state_path"])) as database:
+            assert database.execute("SELECT clean FROM segment_sync").fetchone() == (0,), "calls of unknown fate"
 
     def test_rows_that_are_refused_after_a_run_that_was_cut_off(
         self, segment: SegmentServer, source: Source, settings: dict[str, Any]

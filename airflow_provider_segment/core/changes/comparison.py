@@ -295,14 +295,14 @@ class Changes:
             self._state.plan_for(self.prefilter.fingerprint)
             return
         calls = self._calls.values()
+        if isinstance(self._state, SharedState):  # before the run counts as one that went to its end
+            unmade = self._gather(unmade)
         for call in calls:
             call.keep_sample()
         self._state.seen([call.number for call in calls])
         self._state.refusals.forget_earlier()
         if self.unreadable:  # nobody knows which keys are gone
             return
-        if isinstance(self._state, SharedState):
-            unmade = self._gather(unmade)
         for call in calls:
             if number := self.prefilter.again(call.updated_keys):
                 report.warn(call.identity, "key_again_skipped", _AGAIN, number)
