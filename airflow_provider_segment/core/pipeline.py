@@ -123,7 +123,7 @@ class _Run:
         self._batcher = Batcher(delivery.max_bytes, delivery.max_events)
         self._preview = Preview(job.options.preview_path)
         self._plan = Plan(job, report, [maker.identity for maker in makers], self._changes)
-        self._has_sent = False
+        self._has_sent = job.stage in (Stage.SEND, Stage.FINALIZE)  # other tasks of the run have
 
     def send(self, rows: Pages) -> None:
         if self._changes is not None:
@@ -189,12 +189,6 @@ class _Run:
 
     def _post_deletions(self, changes: Changes) -> None:
         """Make the calls for keys that are gone, now that the query was read to its end and all else was posted."""
-        for identity in changes.undeletable():
-            reason = (
-                "rows have a key that cannot be read, so that nobody can tell which keys are gone: this run deletes "
-                "none; mend the rows, or leave them out in the query"
-            )
-            self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
         try:
             for identity, due in changes.deletions(self.accounting.refuse_change):
                 self._report.calls += len(due.rows)
@@ -202,6 +196,12 @@ class _Run:
                     self._post(batch)
         except DeletionError as error:
             self._plan.check(error)
+        for identity in changes.undeletable():
+            reason = (
+                "rows have a key that cannot be read, so that nobody can tell which keys are gone: this run deletes "
+                "none; mend the rows, or leave them out in the query"
+            )
+            self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
         self._post_rest()
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:

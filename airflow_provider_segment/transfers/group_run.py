@@ -96,6 +96,7 @@ class GroupRun:
             else:
                 self._log.info("The plan of this run was made by an earlier try, and stands")
                 tables.check_laid_out(state.generation, state.run)
+                state.stay_held()
             plan.update(state.plan)
 
         part = RunPart(Stage.PLAN, self._shared(), is_done=lambda state: bool(state.plan), on_end=keep)
@@ -106,7 +107,9 @@ class GroupRun:
         """Lay out all rows of the query, once for all tries of the run."""
         warn_if_repeated(self._task, self._context)
         key = self._task.options.key_columns
-        name, histogram = tables.lay_out_all(self._task_run.ids[2], self._user_column, key)
+        dag_id, _, run_id, _ = self._task_run.ids
+        owner = f"{dag_id}.{self._group_id} {run_id}"
+        name, histogram = tables.lay_out_all(owner, self._user_column, key)
         rows = tables.rows(name, whole(histogram))
         self._sync(rows, RunPart(Stage.PLAN, on_end=lambda *_: tables.keep()), **_ANY, **_UNSEEN)
         shards = in_shards(histogram, self._task.shards, self._task.rows_per_shard)

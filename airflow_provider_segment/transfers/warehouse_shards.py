@@ -70,10 +70,10 @@ class PlanTables(WarehouseTables):
         if not self._is_kept:
             super().leave_due(due)
 
-    def lay_out_all(self, run_id: str, together: str | None, key: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    def lay_out_all(self, owner: str, together: str | None, key: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
         """Lay out all rows of the query, in its order, for a run of ``sync_mode="all"``; once for all tries of the run.
 
-        :param run_id: of the DAG run.
+        :param owner: names the group and its DAG run: another group may have the same sync id.
         :param together: a column whose equal values lie in one bucket.
         :param key: the columns that identify a row; without any, equal rows lie in one bucket.
         :return: what names them for the other tasks, and the number of rows by bucket.
@@ -81,7 +81,7 @@ class PlanTables(WarehouseTables):
         with sigterm.waits():
             self.own_all()
             self._prepare()
-            ending = blake2b(run_id.encode(), digest_size=4).hexdigest()
+            ending = blake2b(owner.encode(), digest_size=4).hexdigest()
             name = self._laid_out_before(ending)
             if name is None:
                 name = f"all_{int(time.time())}_{ending}"

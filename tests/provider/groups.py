@@ -24,7 +24,7 @@ class Instance:
     """
 
     def __init__(self, group: GroupRun, name: str, map_index: int = -1) -> None:
-        self.dag_id, self.task_id, self.run_id = "dag", f"users.{name}", group.run_id
+        self.dag_id, self.task_id, self.run_id = "dag", f"{group.group_id}.{name}", group.run_id
         self.map_index, self.try_number = map_index, 1
         self._xcoms = group.xcoms
 
@@ -46,7 +46,7 @@ class GroupRun:
     """
 
     def __init__(self, settings: dict[str, Any], run_id: str | None = None) -> None:
-        self.settings = settings
+        self.settings, self.group_id = settings, "users"
         self.run_id = run_id or f"run_{next(_runs)}"
         self.xcoms: dict[tuple[str, int, str], Any] = {}
 
@@ -57,7 +57,7 @@ class GroupRun:
 
     def send(self, number: int, **changed: Any) -> dict[str, Any]:
         """Run one `send`."""
-        shard = self.xcoms["users.plan", -1, "return_value"][number]
+        shard = self.xcoms[f"{self.group_id}.plan", -1, "return_value"][number]
         result: dict[str, Any] = self._run(SqlToSegmentSendOperator, "send", number, shard=shard, **changed)
         return result
 
@@ -76,7 +76,7 @@ class GroupRun:
         instance = Instance(self, name, map_index)
         for key in ("return_value", "report", "plan"):
             self.xcoms.pop((instance.task_id, map_index, key), None)
-        task = operator(task_id=f"users.{name}", **self.settings | changed)
+        task = operator(task_id=instance.task_id, **self.settings | changed)
         result = task.execute({"ti": instance, "run_id": self.run_id, "task": task})
         instance.xcom_push("return_value", result)
         return result

@@ -101,8 +101,8 @@ class Changes:
         ):
             raise SettingError(
                 "The mapping, the columns or the version of this package changed since the run was planned, or a "
-                "template in calls says something else in each task. Clear the whole task group: its plan is made anew "
-                "then"
+                "template in calls says something else in each task. Let the run go with SegmentHook.release, and "
+                "clear the whole task group: its plan is made anew then"
             )
 
     def _say_what_changed(self) -> None:

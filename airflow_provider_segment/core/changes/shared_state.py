@@ -68,6 +68,10 @@ class SharedState(State):
         """
         self.plan = {**plan, "is_recovering": self.is_recovering, "fingerprint": self.fingerprint}
         self._lease.keep_plan(json.dumps(self.plan))
+        self.stay_held()
+
+    def stay_held(self) -> None:
+        """Let the lease stand for the other tasks, when this one is done."""
         self._stays_held = True
 
     def end_plan(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from airflow_provider_segment.core.errors import SourceError
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.rows.keys import key_bytes, numbers_of
 from airflow_provider_segment.core.rows.pages import Pages
@@ -65,10 +66,18 @@ class WarehouseFilter:
         return set()
 
     def write(self, mark: str, unsettled: Sequence[int], watched: frozenset[int], ghosts: Sequence[int]) -> None:
-        """Leave the filter for the next run; see RowFilter."""
+        """Leave the filter for the next run; see RowFilter.
+
+        :raises SourceError: if it would miss keys that are gone, which no statement has listed in a run that read all.
+        """
         left = set(ghosts)
+        if left and self._is_full:
+            raise SourceError(
+                f"Segment was not told of {len(left):,} keys that are gone, and only a run that looks at every row "
+                "finds them again"
+            )
         # Deletions that Segment refused are few; to find them the keys that are gone are read once more.
-        pages = self._gone() if left and not self._is_full else ()
+        pages = self._gone() if left else ()
         of_keys = [row for numbers, rows in pages for number, row in zip(numbers, rows, strict=True) if number in left]
         self._warehouse.settle(mark, [*unsettled, *of_keys])
 
