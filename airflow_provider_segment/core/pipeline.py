@@ -156,7 +156,7 @@ class _Run:
             return pages
         self._report.rows += rows.total or 0
         if self._changes is not None:
-            self._changes.is_unread = True
+            self._changes.deletions.is_unread = True
         return iter(())
 
     def _release(self) -> None:
@@ -190,18 +190,18 @@ class _Run:
     def _post_deletions(self, changes: Changes) -> None:
         """Make the calls for keys that are gone, now that the query was read to its end and all else was posted."""
         try:
-            for identity, due in changes.deletions(self.accounting.refuse_change):
+            for identity, due in changes.deletions.calls(self.accounting.refuse_change):
                 self._report.calls += len(due.rows)
                 for batch in self._due(identity, due):
                     self._post(batch)
         except DeletionError as error:
             self._plan.check(error)
-        for identity in changes.undeletable():
+        for identity in changes.deletions.undeletable():
             reason = (
                 "rows have a key that cannot be read, so that nobody can tell which keys are gone: this run deletes "
                 "none; mend the rows, or leave them out in the query"
             )
-            self._report.warn(identity, "nothing_deleted", reason, changes.unreadable)
+            self._report.warn(identity, "nothing_deleted", reason, changes.deletions.unreadable)
         self._post_rest()
 
     def _batches(self, page: Sequence[Row]) -> Iterator[Batch]:

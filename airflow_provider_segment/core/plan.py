@@ -36,7 +36,7 @@ class Plan:
         self._changes = changes
         kinds = ("all",) if changes is None else CHANGE_KINDS
         report.planned = {identity: dict.fromkeys(kinds, 0) for identity in identities}
-        known = dict.fromkeys(identities, 0) if changes is None else changes.known
+        known = dict.fromkeys(identities, 0) if changes is None else changes.deletions.known
         self._caps = Caps(job.options, known)
         self._held: HeldBatches | None = None
 
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def _gone(self) -> int:
-        return 0 if self._changes is None else self._changes.most_gone
+        return 0 if self._changes is None else self._changes.deletions.most_gone
 
     def count(self, identity: str, calls: int) -> None:
         """Count calls that are due, where all are sent.
@@ -107,7 +107,7 @@ class Plan:
             return
         self._job.on_planned(self._report, held.bytes)
         if self._changes is not None:
-            self._changes.forget_gone()
+            self._changes.deletions.forget()
         try:
             yield from held.batches()
         finally:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
 
 from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.changing_call import ChangingCall
-from airflow_provider_segment.core.changes.deletions import check_gone
+from airflow_provider_segment.core.changes.deletions import Deletions
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.first_run import check_first_run
-from airflow_provider_segment.core.changes.gone_keys import PAGE, Refuse
+from airflow_provider_segment.core.changes.gone_keys import Refuse
 from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight, packed, unpacked
 from airflow_provider_segment.core.changes.mapping_changes import differences
-from airflow_provider_segment.core.changes.prefilter.new_pages import SOUGHT
 from airflow_provider_segment.core.changes.prefilter.rules import Prefilter
-from airflow_provider_segment.core.changes.seen_keys import SeenKeys
 from airflow_provider_segment.core.changes.shared_state import SharedState
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.delivery.held_batches import HeldBatches
@@ -28,7 +25,7 @@ from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.rows.columns import Columns
-from airflow_provider_segment.core.rows.keys import key_bytes, numbers_of
+from airflow_provider_segment.core.rows.keys import numbers_of
 from airflow_provider_segment.core.rows.pages import Pages
 from airflow_provider_segment.core.rows.unreadable import Unreadable
 from airflow_provider_segment.core.stages import Stage
@@ -50,7 +47,7 @@ class Changes:
     :param state: of the sync; its generation goes into the message ids, so that a new state repeats none.
     :param rows: of the query; their source may tell which of them have not changed.
     :param stage: what of the run is done here.
-    :ivar is_unread: whether rows were laid out and are not read, since their number was enough to know.
+    :ivar deletions: the keys that are gone.
     """
 
     def __init__(
@@ -65,31 +62,18 @@ class Changes:
         namespace = Namespace("changes", state.sync_id, state.generation)
         self._state = state
         self.prefilter = Prefilter([call for call, _ in calls], columns, options, state, rows)
-        self._most_deleted = options.most_deleted
-        self._is_held = False
-        self._forgetting: Sequence[ChangingCall] = ()
         self._stage = stage
-        self.is_unread = False
         self._is_begun_elsewhere = stage in (Stage.SEND, Stage.FINALIZE)
         deletes = any("deleted" in call.kinds for call, _ in calls)
-        self._seen = SeenKeys() if deletes and stage is not Stage.SEND else None
-        self._calls = {
-            call.identity: ChangingCall(
-                call, made, columns, options, state, namespace, self._note, self.prefilter.watched
-            )
-            for call, made in calls
-        }
+        self.deletions = Deletions(options, self.prefilter, stage, is_looked_for=deletes)
+        known = (columns, options, state, namespace, self.deletions.note, self.prefilter.watched)
+        self._calls = {call.identity: ChangingCall(call, made, *known) for call, made in calls}
         if self._is_begun_elsewhere:
             self._check_plan()
         else:
             check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
-        # Counted before this run adds any key: otherwise new ones would make room for more to be deleted.
-        is_counted = self._seen is not None or float in (type(options.max_added), type(options.max_updated))
-        self._bases = {call.number: state.bases(call.number) for call in self._calls.values() if is_counted}
-        if self._seen is not None:
-            state.keep_bases({number: bases[-1].known for number, bases in self._bases.items()})
+        self.deletions.begin(self._calls, state)
         self._key = [columns.index(name, "key") for name in options.key_columns]
-        self.unreadable = 0
         if not self._is_begun_elsewhere:
             self._say_what_changed()
 
@@ -118,21 +102,9 @@ class Changes:
         for said in found:
             self._state.log.warning("The mapping changed: %s", said)
 
-    @property
-    def known(self) -> dict[str, int]:
-        """How many keys of each call were known when the run began; 0 where nobody asks for it."""
-        return {name: self._bases[call.number][-1].known if self._bases else 0 for name, call in self._calls.items()}
-
-    @property
-    def most_gone(self) -> int:
-        """How many calls are made of keys that are gone, at most."""
-        deleting = sum(call.gone_keys.makes_calls for call in self._calls.values())
-        known = max(self.known.values(), default=0)
-        return deleting * (known if self.prefilter.gone is None else self.prefilter.gone)
-
     def hold(self) -> HeldBatches:
         """Return where what is due is held, since no call is sent before all rows were read."""
-        self._is_held = True
+        self.deletions.is_held = True
         for call in self._calls.values():
             call.fresh.hold()
         return HeldBatches(packed, unpacked)
@@ -151,35 +123,14 @@ class Changes:
         """
         known = [key for key in keys if key is not None]
         numbers = numbers_of(known)
-        self._note(numbers)
+        self.deletions.note(numbers)
         if len(known) < len(keys):
             values = ([row[place] for place in self._key] for key, row in zip(keys, page, strict=True) if key is None)
-            self.unreadable += sum(Unreadable in map(type, key) for key in values)
+            self.deletions.unreadable += sum(Unreadable in map(type, key) for key in values)
             found = iter(numbers)
             numbers = [0 if key is None else next(found) for key in keys]
         self.prefilter.remember(numbers, page)
         return numbers
-
-    def _may_have_gone(self) -> bool:
-        """Tell whether keys may have gone; first the keys of rows that other tasks read are seen: these are there."""
-        if not (self._is_begun_elsewhere or self.is_unread):
-            return True
-        if not any(self.known.values()) or self.prefilter.gone == 0:
-            return False  # no key was known before the run, or the warehouse has missed none
-        for page in self.prefilter.laid_out_keys():
-            keys = key_bytes(list(zip(*page, strict=True)))
-            self._note(numbers_of([key for key in keys if key is not None]))
-            self.unreadable += sum(Unreadable in map(type, row) for row in page)
-        return True
-
-    def _note(self, numbers: Sequence[int]) -> None:
-        """Remember the numbers of keys that are not gone."""
-        if self._seen is not None:
-            self._seen.add(numbers)
-
-    def undeletable(self) -> list[str]:
-        """Return the calls on "deleted" that cannot be made: a key that nobody can read may be one that seems gone."""
-        return [call.identity for call in self._calls.values() if call.gone_keys.makes_calls] if self.unreadable else []
 
     def due(self, identity: str, page: CallsOfPage, refuse: Refuse) -> DueCalls:
         """Return the calls of a page that are to be sent.
@@ -238,50 +189,6 @@ class Changes:
                 if call.number == one.entry.call:
                     call.ended(one)
 
-    def deletions(self, refuse: Callable[..., None]) -> Iterator[tuple[str, DueCalls]]:
-        """Yield the calls for keys that are gone, after the query was read to its end.
-
-        :param refuse: is told of a call that cannot be made.
-        :raises DeletionError: if more than the share that may be deleted is gone; then nothing is yielded.
-        """
-        if self._seen is None or not self._may_have_gone() or self.unreadable:
-            return
-        deleting = [call for call in self._calls.values() if call.gone_keys.makes_calls and not call.is_baseline]
-        others = [call for call in self._calls.values() if call not in deleting]
-        is_told = self.prefilter.missing() is not None
-        if not is_told:
-            for numbers in self.prefilter.passed_over():
-                self._note(numbers)
-        for call in (*deleting, *others):
-            gone = call.gone_keys.find(self._seen, self._may_be_gone(self._seen) if is_told else None)
-            nothing = "sent" if self._is_held else "deleted"
-            check_gone(call.identity, gone, self._bases[call.number], self._most_deleted, nothing)
-        self._forgetting = others
-        if not self._is_held:
-            self.forget_gone()
-        for call in deleting:
-            for entries in call.gone_keys.entries(self._seen):
-                yield call.identity, call.gone_keys.calls(entries, partial(refuse, identity=call.identity))
-
-    def forget_gone(self) -> None:
-        """Let calls that are not made on "deleted" forget the keys that are gone; done before it is told to Segment.
-
-        Otherwise a key that comes back after a crash would be unchanged for them, and gone at Segment.
-        """
-        seen = self._seen or SeenKeys()
-        for call in self._forgetting:
-            for entries in call.gone_keys.entries(seen):
-                call.gone_keys.forget(entries)
-
-    def _may_be_gone(self, seen: SeenKeys) -> Iterator[Sequence[int]]:
-        """Yield the keys of rows that did not come again, and of which no other row was passed over, some at a time."""
-        for keys in in_chunks(self.prefilter.missing() or (), SOUGHT):
-            gone = seen.missing(keys)
-            if gone:
-                for numbers in self.prefilter.passed_over():
-                    gone.difference_update(numbers)
-            yield from in_chunks([sorted(gone)], PAGE)
-
     def finish(self, unmade: Sequence[str], report: Report) -> None:
         """Remember that the calls were seen by a run that went to its end, and what it leaves for the next one.
 
@@ -301,13 +208,12 @@ class Changes:
             call.keep_sample()
         self._state.seen([call.number for call in calls])
         self._state.refusals.forget_earlier()
-        if self.unreadable:  # nobody knows which keys are gone
+        if self.deletions.unreadable:  # nobody knows which keys are gone
             return
         for call in calls:
             if number := self.prefilter.again(call.updated_keys):
                 report.warn(call.identity, "key_again_skipped", _AGAIN, number)
-        ghosts = {key for call in calls for key in call.gone_keys.left(self._seen)} if self._seen is not None else ()
-        self.prefilter.write(unmade, sorted(ghosts))
+        self.prefilter.write(unmade, self.deletions.left())
 
     def _finish_part(self, unmade: Sequence[str]) -> None:
         """Leave for the end of the run what this part of it has found."""
@@ -354,14 +260,3 @@ class Changes:
         looked_at = report.rows - report.skipped
         if reason := self.prefilter.suspicion(report.rows, looked_at, report.calls, report.unchanged):
             report.warn("rows", "nothing_skipped", reason, looked_at)
-
-
-def in_chunks(pages: Iterable[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Yield numbers, so many at a time.
-
-    :param pages: of numbers.
-    :param size: numbers at a time.
-    """
-    numbers = chain.from_iterable(pages)
-    while chunk := list(islice(numbers, size)):
-        yield chunk
