@@ -89,7 +89,7 @@ SCENARIOS = {
     "all": Scenario("all", 2_000_000),
     "changes": Scenario("changes", 2_000_000),
     # Rows of 3 KB, so that the server's answers are waited for, and not the two cores of this machine.
-    "latency": Scenario("all", 400_000, in_flight=1, more=", repeat(md5(id::text), 90) AS about"),
+    "latency": Scenario("all", 300_000, in_flight=1, more=", repeat(md5(id::text), 90) AS about"),
 }
 
 

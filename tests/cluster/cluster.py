@@ -11,11 +11,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 from cryptography.fernet import Fernet
+from redis import RedisError
 from rest_api import DagRun, RestApi
 from services import Broker, Service, Worker
 from waiting import wait_for
@@ -113,9 +115,11 @@ class Cluster:
     def _workers_answer(self) -> bool:
         for worker in self.workers:
             worker.check()
-        with Celery(broker=self.broker.url) as app:
-            names = [f"celery@{worker.name}" for worker in self.workers]
+        names = [f"celery@{worker.name}" for worker in self.workers]
+        # A connection that is left over from before a kill of redis fails once.
+        with suppress(RedisError), Celery(broker=self.broker.url) as app:
             return len(app.control.inspect(names, timeout=1, limit=len(names)).ping() or {}) == len(names)
+        return False
 
     def _is_read(self, dag_id: str, written: dt.datetime) -> bool:
         for error in self.api.ask("GET", "/importErrors")["import_errors"]:

@@ -19,8 +19,6 @@ from warehouses import PostgresWarehouse
 
 # Events a second over the connection `segment_paced`: slow enough that a test finds a task in the middle.
 PACE = 2_000
-# The same over the connection `segment_limited`.
-LIMIT = 5_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,7 +59,7 @@ def cluster(
     tmp_path_factory: pytest.TempPathFactory, segment_server: SegmentServer, warehouse: PostgresWarehouse
 ) -> Iterator[Cluster]:
     """A deployment, one for all tests; whoever kills a part of it starts it again."""
-    at_most = {"paced": PACE, "limited": LIMIT}
+    at_most = {"paced": PACE, "limited": 5_000}
     segments = {
         f"segment_{name}": json.dumps(json.loads(segment_server.connection) | {"extra": {"events_per_second": pace}})
         for name, pace in at_most.items()
