@@ -176,6 +176,8 @@ def release_state(sync_id: str, *, conn_id: str | None, schema: str | None, path
     :param log: is told of a connection that was lost.
     :raises SettingError: if there is no such state.
     """
+    if path is not None and not Path(path).exists():  # to connect would make it
+        raise SettingError(f"state_path: there is no file {path}")
     engine = _file(path) if path is not None else _database(conn_id or "")
     try:
         with closing(StateConnection(engine, log)) as connection:

@@ -70,7 +70,7 @@ class GroupRun:
         shards = plan["shards"]
         said = [f"{number:,}" for number in (plan["rows"], plan["skipped"], len(shards))]
         self._log.info("The plan: %s rows, of which %s are skipped; %s tasks send the others", *said)
-        common = {name: plan[name] for name in ("run", "skipped")} | {"senders": len(shards)}
+        common = {name: plan[name] for name in ("run", "generation", "skipped")} | {"senders": len(shards)}
         return [common | dict(zip(Shard._fields, shard, strict=True)) for shard in shards]
 
     def _check_only(self) -> Report:
@@ -90,7 +90,12 @@ class GroupRun:
             if state.plan is None:
                 laid_out, shards = tables.laid_out, tables.shards(self._task.shards, self._task.rows_per_shard)
                 tables.keep()
-                made = {"run": state.run, "started": int(time.time()), "rows": report.rows}
+                made = {
+                    "run": state.run,
+                    "generation": state.generation,
+                    "started": int(time.time()),
+                    "rows": report.rows,
+                }
                 made |= {"skipped": laid_out.skipped, "gone": laid_out.gone, "is_full": laid_out.is_full}
                 state.keep_plan(made | {"shards": [list(shard) for shard in shards]})
             else:
@@ -113,7 +118,7 @@ class GroupRun:
         rows = tables.rows(name, whole(histogram))
         self._sync(rows, RunPart(Stage.PLAN, on_end=lambda *_: tables.keep()), **_ANY, **_UNSEEN)
         shards = in_shards(histogram, self._task.shards, self._task.rows_per_shard)
-        plan = {"run": name, "started": int(time.time()), "rows": rows.total, "skipped": 0}
+        plan = {"run": name, "generation": None, "started": int(time.time()), "rows": rows.total, "skipped": 0}
         return plan | {"shards": [list(shard) for shard in shards]}
 
     @property
@@ -133,7 +138,7 @@ class GroupRun:
             if self._is_all:
                 tables.own_all()
             rows = tables.rows(run, part) if self._is_all else self._laid_out(tables, part.rows)
-            of_run = RunPart(Stage.SEND, self._shared(run, part.first_bucket), shard["senders"])
+            of_run = RunPart(Stage.SEND, self._shared(shard, part.first_bucket), shard["senders"])
             report = self._sync(rows, of_run, **_ANY, **_NO_CAPS)
         return {"run": run, **part._asdict(), "report": report.as_dict()}
 
@@ -174,7 +179,7 @@ class GroupRun:
             state.write_down(summed([*sent, report.as_dict()], time.time() - plan["started"]))
             state.end_plan()
 
-        part = RunPart(Stage.FINALIZE, self._shared(plan["run"]), on_end=end)
+        part = RunPart(Stage.FINALIZE, self._shared(plan), on_end=end)
         caps = _NO_CAPS | {"max_deleted": self._task.rendered()["max_deleted"]}
         return self._sync(self._laid_out(tables), part, **_ANY, **caps)
 
@@ -192,7 +197,7 @@ class GroupRun:
             raise error
 
         if not self._is_all:
-            part = RunPart(Stage.FINALIZE, self._shared(plan["run"]), is_done=lambda _: True, on_end=fail)
+            part = RunPart(Stage.FINALIZE, self._shared(plan), is_done=lambda _: True, on_end=fail)
             self._sync(Pages(None, (), "nothing"), part, **_ANY, **_UNSEEN, **_NO_CAPS)
         fail()
 
@@ -205,9 +210,13 @@ class GroupRun:
     def _laid_out(self, tables: PlanTables, rows: int | None = None) -> Pages:
         return Pages(tables.columns, (), tables.source, rows, warehouse=tables)
 
-    def _shared(self, run: int | None = None, part: int | None = None) -> SharedRun | None:
+    def _shared(self, plan: Mapping[str, Any] | None = None, part: int | None = None) -> SharedRun | None:
+        """Return the task's place in a run with "changes", of its plan where it is made."""
+        if self._is_all:
+            return None
+        run, generation = (None, None) if plan is None else (plan["run"], plan["generation"])
         times = (self._task.pickup_timeout, self._task.lease_timeout)
-        return None if self._is_all else SharedRun(run, part, *times, self._task_run.has_ended)
+        return SharedRun(run, generation, part, *times, self._task_run.has_ended)
 
     @contextmanager
     def _tables(self, kind: Callable[..., Tables], *more: Any) -> Iterator[Tables]:

@@ -71,7 +71,9 @@ class PlanTables(WarehouseTables):
             super().leave_due(due)
 
     def lay_out_all(self, owner: str, together: str | None, key: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-        """Lay out all rows of the query, in its order, for a run of ``sync_mode="all"``; once for all tries of the run.
+        """Lay out all rows of the query for a run of ``sync_mode="all"``, once for all tries of the run.
+
+        They are in the query's order as far as the database keeps that of a query within another: MariaDB does not.
 
         :param owner: names the group and its DAG run: another group may have the same sync id.
         :param together: a column whose equal values lie in one bucket.

@@ -397,6 +397,30 @@ class TestTroubleWithin:
         with closing(sqlite3.connect(settings["state_path"])) as database:
             assert database.execute("SELECT clean FROM segment_sync").fetchone() == (0,), "calls of unknown fate"
 
+    def test_a_state_that_was_reset_since(
+        self, segment: SegmentServer, source: Source, settings: dict[str, Any]
+    ) -> None:
+        """A task of a run before a reset sends nothing for the run of the same number after it."""
+        old = GroupRun(settings)
+        old.plan()
+        hook = SegmentHook()
+        hook.release("users", state_path=settings["state_path"])
+        hook.reset("users", state_path=settings["state_path"])
+        GroupRun(settings).plan()
+        with pytest.raises(SegmentFailException, match="which was reset or is another"):
+            old.send(0)
+        assert segment.requests == []
+
+    def test_nothing_to_release(self, segment: SegmentServer, settings: dict[str, Any], tmp_path: Path) -> None:
+        """A state that is not there is said to be none, and not made."""
+        path = tmp_path / "none.db"
+        with pytest.raises(SegmentFailException, match="there is no file"):
+            SegmentHook().release("users", state_path=str(path))
+        assert not path.exists()
+        GroupRun(settings).all()
+        with pytest.raises(SegmentFailException, match="sync_id 'other' has no state here"):
+            SegmentHook().release("other", state_path=settings["state_path"])
+
     def test_rows_that_are_refused_after_a_run_that_was_cut_off(
         self, segment: SegmentServer, source: Source, settings: dict[str, Any]
     ) -> None:
@@ -418,7 +442,7 @@ class TestTroubleWithin:
         group.plan()
         requests = len(segment.requests)
         group.xcoms["users.plan", -1, "return_value"] = [
-            {"run": 2, "skipped": 0, "senders": 1, "first_bucket": 0, "last_bucket": 9, "rows": 1}
+            {"run": 2, "generation": None, "skipped": 0, "senders": 1, "first_bucket": 0, "last_bucket": 9, "rows": 1}
         ]
         with pytest.raises(SegmentFailException, match="all workers must share one"):
             group.send(0, state_path=str(tmp_path / "another.db"))

@@ -17,7 +17,7 @@ from airflow_provider_segment.core.changes.dialects import dialect_of
 from airflow_provider_segment.core.changes.history import History, RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.shared_run import SharedRun
-from airflow_provider_segment.core.changes.tables import LAYOUT, Tables
+from airflow_provider_segment.core.changes.tables import LAYOUT, Tables, columns_of
 from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
 from airflow_provider_segment.core.mapping.message_ids import fingerprint
 
@@ -217,10 +217,11 @@ class Lease:
 
     def _share(self, connection: sa.engine.Connection, row: Any, run: int) -> None:
         self.plan = self._history.plan(connection, row.sync_no, run)
-        if row.run != run or self.plan is None:
+        is_another = self._shared.generation not in (None, row.generation)
+        if row.run != run or self.plan is None or is_another:
             what = "has ended" if row.run == run else "is not the last one any more, since another has begun"
-            if row.run < run:
-                what = "is not known to this state; all workers must share one (state_conn_id)"
+            if row.run < run or is_another:
+                what = "is not known to this state, which was reset or is another; all workers must share one"
             raise SettingError(
                 f"sync_id {self._sync_id!r}: run {run} of it {what}, so this task has nothing to send. Clear the whole "
                 "task group: its plan is made anew then"
@@ -308,7 +309,7 @@ def release(engine: sa.engine.Engine, connection: StateConnection, tables: Table
 
     def free(connection: sa.engine.Connection) -> str:
         query = sa.select(tables.sync).where(tables.sync.c.sync_id == sync_id).with_for_update()
-        row: Any = connection.execute(query).one_or_none()
+        row: Any = connection.execute(query).one_or_none() if columns_of(connection, tables.sync) else None
         if row is None:
             raise SettingError(f"sync_id {sync_id!r} has no state here")
         at = connection.execute(sa.select(now)).scalar_one()

@@ -20,6 +20,7 @@ class SharedRun:
 
     :param run: the number of the run, which another task has planned; None plans one, or goes on with that which an
         earlier try of the same task has planned, where it has not ended.
+    :param generation: of the state then: one that was reset since counts its runs from 1 again.
     :param part: which part of the run's rows the task sends; None for the tasks that plan and end it.
     :param pickup_seconds: for so long the lease is held for a task that waits in a queue.
     :param wait_seconds: for so long another run's end is waited for.
@@ -27,6 +28,7 @@ class SharedRun:
     """
 
     run: int | None = None
+    generation: str | None = None
     part: int | None = None
     pickup_seconds: int = PICKUP_SECONDS
     wait_seconds: float = 60.0
