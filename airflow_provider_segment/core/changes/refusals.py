@@ -40,9 +40,10 @@ class Refusals:
         if len(self._waiting) >= WRITTEN:
             self.write()
 
-    def write(self) -> None:
+    def write(self, **patience: float) -> None:
         """Write what waits.
 
+        :param patience: as for StateConnection.run().
         :raises StateError: if the database fails, or another run has taken the lease.
         """
         rows, self._waiting = list(self._waiting.values()), {}
@@ -60,7 +61,7 @@ class Refusals:
                     connection.execute(sa.delete(table).where(table.c.call_no == call, those))
             connection.execute(sa.insert(table), rows)
 
-        self._lease.writing("writing what was refused", write)
+        self._lease.writing("writing what was refused", write, **patience)
 
     def forget_earlier(self) -> None:
         """Forget those of runs before, at the end of a whole run: it looked at their rows, or these are gone."""

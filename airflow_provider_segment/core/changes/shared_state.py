@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.lease import LAST_PATIENCE
 from airflow_provider_segment.core.changes.prefilter.store import numbers_in, packed
 from airflow_provider_segment.core.changes.shared_run import SharedRun
 from airflow_provider_segment.core.changes.state import State
@@ -131,7 +132,7 @@ class SharedState(State):
         """
         if self._stays_held:
             with suppress(StateError):
-                self.refusals.write()
+                self.refusals.write(patience=LAST_PATIENCE)
             self._lease.leave()
             self._connection.close()
         else:

@@ -15,7 +15,7 @@ from airflow_provider_segment.core.changes.connection import LOG, StateConnectio
 from airflow_provider_segment.core.changes.entries import Entries
 from airflow_provider_segment.core.changes.history import RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
-from airflow_provider_segment.core.changes.lease import LEASE_SECONDS, Lease
+from airflow_provider_segment.core.changes.lease import LAST_PATIENCE, LEASE_SECONDS, Lease
 from airflow_provider_segment.core.changes.prefilter.store import FilterStore
 from airflow_provider_segment.core.changes.refusals import Refusals
 from airflow_provider_segment.core.changes.shared_run import SharedRun
@@ -144,7 +144,7 @@ class State(Entries):
         :param error: that ended it, in words that hold no value of a row.
         """
         with suppress(StateError):  # the rows come again, and with them the reasons
-            self.refusals.write()
+            self.refusals.write(patience=LAST_PATIENCE)
         self._lease.give_back(outcome, error)
         self._connection.close()
 
