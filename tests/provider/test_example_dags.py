@@ -205,20 +205,25 @@ def test_shards(segment: SegmentServer, shop: Path) -> None:
     assert segment.dropped == segment.duplicates == []
 
 
-def test_on_many_workers(segment: SegmentServer, shop: Path) -> None:
+def test_on_many_workers(segment: SegmentServer, postgres: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every customer arrives once; on the second day those that have changed, and a call for each that is gone."""
+    for name in ("WAREHOUSE", "STATE_DB"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", postgres.connection())
+    postgres.run("CREATE TABLE customers (id TEXT, email TEXT, plan TEXT)")
+    postgres.insert("customers", [(f"C{n:06}", f"c{n}@example.com", "free") for n in range(60)])
     dag = load("segment_on_many_workers")
+    dag.get_task("customers.plan").rows_per_shard = 6  # so that so few rows are sent by more than one task
     run(dag)
-    customers = {each["id"] for each in rows(shop, "SELECT id FROM customers")}
-    assert sorted(message["userId"] for message in segment.messages) == sorted(customers)
-    with closing(sqlite3.connect(shop)) as database, database:
-        database.execute("UPDATE customers SET plan = 'changed' WHERE id IN ('C000002', 'C000003')")
-        database.execute("DELETE FROM customers WHERE id = 'C000004'")
+    assert sorted(message["userId"] for message in segment.messages) == [f"C{n:06}" for n in range(60)]
+    assert len(segment.requests) == 8
+
+    postgres.run("UPDATE customers SET plan = 'pro' WHERE id IN ('C000002', 'C000003')")
+    postgres.run("DELETE FROM customers WHERE id = 'C000004'")
     run(dag)
-    new = [(message["type"], message["userId"]) for message in segment.messages[len(customers) :]]
-    assert sorted(new) == [("identify", "C000002"), ("identify", "C000003"), ("track", "C000004")]
+    new = [(message["type"], message["userId"]) for message in segment.messages[60:]]
+    assert new == [("identify", "C000002"), ("identify", "C000003"), ("track", "C000004")]
     run(dag)
-    assert len(segment.messages) == len(customers) + 3
+    assert len(segment.messages) == 63
     assert segment.dropped == segment.duplicates == []
 
 
