@@ -1,5 +1,8 @@
 """One large table of events, sent by several tasks at once, each with a share of its rows, and each row once.
 
+It is for a warehouse that can only be read. Where the connection may make tables in it, use a group instead, as in
+`segment_on_many_workers`: it has one state, the number of its tasks may change, and they share the limit by themselves.
+
 **Connections**
 
 - `warehouse`: any database that Airflow has a hook for, with the table `orders`.
