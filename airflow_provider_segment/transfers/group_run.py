@@ -185,10 +185,11 @@ class GroupRun:
 
     def _give_up(self, plan: Mapping[str, Any], missing: list[int], total: Report) -> None:
         """Fail, and let the state go; the plan stands, for tasks that are cleared before another run begins."""
+        others = "the next run has rows of its own" if self._is_all else "the next run sends what is missing, too"
         error = UnfinishedError(
             f"{len(missing)} of {len(plan['shards'])} tasks have not sent their part (map index "
             f"{', '.join(map(str, missing))}). What the others sent stands: {total.summary()}. Clear the tasks that "
-            "failed, and the run goes on where it was; or let the next run send what is missing"
+            f"failed, and the run goes on where it was; {others}"
         )
         error.report = total
         self._task_run.leave(total)
