@@ -67,10 +67,18 @@ class GroupRun:
         return report
 
     def all(self) -> dict[str, Any]:
-        """Run the group."""
+        """Run the group; `finalize` runs also where a task that sends has failed, as a teardown does."""
+        failed: Exception | None = None
         for number in range(len(self.plan())):
-            self.send(number)
-        return self.finalize()
+            try:
+                self.send(number)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is raised at the end
+                failed = failed or error
+        try:
+            return self.finalize()
+        finally:
+            if failed is not None:
+                raise failed
 
     def _run(self, operator: Callable[..., Any], name: str, map_index: int = -1, **changed: Any) -> Any:
         instance = Instance(self, name, map_index)
