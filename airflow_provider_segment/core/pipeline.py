@@ -19,6 +19,9 @@ long since it names every stage.
 11. deliver   a batch is posted, again where that may help    delivery: sender, pace, retries, transport
 12. settle    acknowledged, refused, not sent: all counted,   accounting, report, delivery.rejects
               and what was accepted is remembered             changes: state, prefilter; resume
+
+Where several tasks share a run (stages), one plans it, which is the way to 10 and sends nothing; others go the whole way
+with a part of the rows each; and one ends it, with the calls of keys that are gone.
 """
 
 from __future__ import annotations
