@@ -20,7 +20,7 @@ long since it names every stage.
 12. settle    acknowledged, refused, not sent: all counted,   accounting, report, delivery.rejects
               and what was accepted is remembered             changes: state, prefilter; resume
 
-Where several tasks share a run (stages), one plans it, which is the way to 10 and sends nothing; others go the whole way
+Where several tasks share a run (stages), one plans it, which is the way to 10 and sends nothing; others go all the way
 with a part of the rows each; and one ends it, with the calls of keys that are gone.
 """
 
