@@ -267,8 +267,10 @@ def test_marked_failed(users: Users) -> None:
 
 def test_timed_out(users: Users) -> None:
     """A run that Airflow's `dagrun_timeout` ends in the middle leaves the state to the next one."""
+    users.segment.delay = 5.0  # so that no machine is done before it
     run = users.start(timeout=12)
     assert run.wait() == "failed"
+    users.segment.delay = 0.0
     assert (states(run)["plan"], states(run)["finalize"]) == (["success"], ["skipped"])
     _the_next_run_is_whole(users, timeout=600)
 
