@@ -272,7 +272,7 @@ def test_timed_out(users: Users) -> None:
     assert run.wait() == "failed"
     users.segment.delay = 0.0
     assert (states(run)["plan"], states(run)["finalize"]) == (["success"], ["skipped"])
-    _the_next_run_is_whole(users, timeout=600)
+    _the_next_run_is_whole(users, timeout=600, pace="default")
 
 
 def test_all_workers_killed(users: Users) -> None:
