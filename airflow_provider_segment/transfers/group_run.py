@@ -59,19 +59,24 @@ class GroupRun:
         self._is_all = task.options.sync_mode == "all"
         self._is_dry = yes_or_no("validate_only", task.validate_only)
 
-    def plan(self) -> list[dict[str, Any]]:
-        """Lay out the rows, check caps and deletions, and return which rows each task sends."""
+    def plan(self, shards: int, rows_per_shard: int) -> list[dict[str, Any]]:
+        """Lay out the rows, check caps and deletions, and return which rows each task sends.
+
+        :param shards: tasks that send, at most.
+        :param rows_per_shard: fewer of them where these are as many rows.
+        """
+        size = (shards, rows_per_shard)
         if self._is_dry:
             self._task_run.push("report", self._check_only().as_dict())
             return []
         with self._tables(PlanTables) as tables:
-            plan = self._plan_all(tables) if self._is_all else self._plan_changes(tables)
+            plan = self._plan_all(tables, *size) if self._is_all else self._plan_changes(tables, *size)
         self._task_run.push(PLAN, plan)
-        shards = plan["shards"]
-        said = [f"{number:,}" for number in (plan["rows"], plan["skipped"], len(shards))]
+        parts = plan["shards"]
+        said = [f"{number:,}" for number in (plan["rows"], plan["skipped"], len(parts))]
         self._log.info("The plan: %s rows, of which %s are skipped; %s tasks send the others", *said)
-        common = {name: plan[name] for name in ("run", "generation", "skipped")} | {"senders": len(shards)}
-        return [common | dict(zip(Shard._fields, shard, strict=True)) for shard in shards]
+        common = {name: plan[name] for name in ("run", "generation", "skipped")} | {"senders": len(parts)}
+        return [common | dict(zip(Shard._fields, part, strict=True)) for part in parts]
 
     def _check_only(self) -> Report:
         """Read, validate and compare every row here, and send nothing."""
@@ -82,13 +87,13 @@ class GroupRun:
         with open_query(task.sql_conn_id, task.sql, task.parameters, **how) as rows:
             return self._sync(rows, None)
 
-    def _plan_changes(self, tables: PlanTables) -> dict[str, Any]:
+    def _plan_changes(self, tables: PlanTables, most: int, rows_per_shard: int) -> dict[str, Any]:
         """Return the plan of this run: a new one, or what an earlier try has made."""
         plan: dict[str, Any] = {}
 
         def keep(state: Any, report: Report) -> None:
             if state.plan is None:
-                laid_out, shards = tables.laid_out, tables.shards(self._task.shards, self._task.rows_per_shard)
+                laid_out, shards = tables.laid_out, tables.shards(most, rows_per_shard)
                 tables.keep()
                 made = {
                     "run": state.run,
@@ -108,7 +113,7 @@ class GroupRun:
         self._sync(self._laid_out(tables), part, **_ANY, **_UNSEEN)
         return plan
 
-    def _plan_all(self, tables: PlanTables) -> dict[str, Any]:
+    def _plan_all(self, tables: PlanTables, most: int, rows_per_shard: int) -> dict[str, Any]:
         """Lay out all rows of the query, once for all tries of the run."""
         warn_if_repeated(self._task, self._context)
         key = self._task.options.key_columns
@@ -117,7 +122,7 @@ class GroupRun:
         name, histogram = tables.lay_out_all(owner, self._user_column, key)
         rows = tables.rows(name, whole(histogram))
         self._sync(rows, RunPart(Stage.PLAN, on_end=lambda *_: tables.keep()), **_ANY, **_UNSEEN)
-        shards = in_shards(histogram, self._task.shards, self._task.rows_per_shard)
+        shards = in_shards(histogram, most, rows_per_shard)
         plan = {"run": name, "generation": None, "started": int(time.time()), "rows": rows.total, "skipped": 0}
         return plan | {"shards": [list(shard) for shard in shards]}
 
@@ -144,12 +149,12 @@ class GroupRun:
 
     def finalize(self) -> dict[str, Any]:
         """End the run, and return its report."""
-        if self._is_dry:
-            return dict(self._pulled("plan", "report")[0])
-        plans = self._pulled("plan", PLAN)
+        plans = self._pulled("plan", "report" if self._is_dry else PLAN)
         if not plans:
             raise SettingError("The run has no plan. Clear the whole task group: its plan is made anew then")
         plan = plans[0]
+        if self._is_dry:
+            return dict(plan)
         results = [result for result in self._pulled("send") if result["run"] == plan["run"]]
         sent = {(result["first_bucket"], result["last_bucket"]): result["report"] for result in results}
         missing = [n for n, (first, last, _) in enumerate(plan["shards"]) if (first, last) not in sent]

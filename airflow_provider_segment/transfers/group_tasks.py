@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class GroupTask(SqlToSegmentOperator):
     """A task of the group; its parameters are those of SqlToSegmentOperator.
 
-    :param shards: tasks that send, at most.
-    :param rows_per_shard: fewer of them where these are as many rows.
     :param pickup_timeout: seconds for which the state is held for a task that waits in a queue.
     :param lease_timeout: seconds to wait for another run that holds the state.
     """
@@ -30,15 +28,11 @@ class GroupTask(SqlToSegmentOperator):
     def __init__(
         self,
         *,
-        shards: int = 4,
-        rows_per_shard: int = 50_000,
         pickup_timeout: int = PICKUP_SECONDS,
         lease_timeout: int = 60,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.shards = positive("shards", shards)
-        self.rows_per_shard = positive("rows_per_shard", rows_per_shard)
         self.pickup_timeout = positive("pickup_timeout", pickup_timeout)
         self.lease_timeout = positive("lease_timeout", lease_timeout)
 
@@ -72,10 +66,19 @@ class GroupTask(SqlToSegmentOperator):
 
 
 class SqlToSegmentPlanOperator(GroupTask):
-    """Lay out the rows that are due, check caps and deletions, and return which of them each task sends."""
+    """Lay out the rows that are due, check caps and deletions, and return which of them each task sends.
+
+    :param shards: tasks that send, at most.
+    :param rows_per_shard: fewer of them where these are as many rows.
+    """
+
+    def __init__(self, *, shards: int, rows_per_shard: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shards = shards
+        self.rows_per_shard = positive("rows_per_shard", rows_per_shard)
 
     def _do(self, run: GroupRun) -> list[dict[str, Any]]:
-        return run.plan()
+        return run.plan(self.shards, self.rows_per_shard)
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any] | None:
         """Return the tables that the query reads; None without OpenLineage."""

@@ -104,20 +104,6 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
     :raises ValueError: when the DAG is parsed, if a setting is not what it should be.
     """
 
-    template_fields: Sequence[str] = (
-        "sql",
-        "parameters",
-        "calls",
-        "sync_id",
-        "sql_conn_id",
-        "segment_conn_id",
-        "state_path",
-        "warehouse_schema",
-        "rejects_path",
-        "preview_path",
-        "validate_only",
-        *CAPS,
-    )
     text_fields: ClassVar[Sequence[str]] = (
         "sync_id",
         "sql_conn_id",
@@ -127,6 +113,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         "rejects_path",
         "preview_path",
     )
+    template_fields: Sequence[str] = ("sql", "parameters", "calls", *text_fields, "validate_only", *CAPS)
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "calls": "json"}
     operator_extra_links = (SegmentDebuggerLink(),)

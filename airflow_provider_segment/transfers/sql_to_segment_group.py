@@ -59,11 +59,11 @@ class SqlToSegmentTaskGroup(TaskGroup):
                 f"shards: expected at most {most:,} (Airflow's max_map_length, and 1,024), found {shards:,}"
             )
         of_sync = {name: kwargs.pop(name) for name in _PARAMETERS if name in kwargs}
-        of_sync |= {"shards": shards, "rows_per_shard": rows_per_shard}
         of_sync |= {"pickup_timeout": pickup_timeout, "lease_timeout": lease_timeout}
         super().__init__(group_id=group_id, **kwargs)
         with self:
-            plan = SqlToSegmentPlanOperator(task_id="plan", **of_sync, **plan_args or {})
+            of_plan = {"shards": shards, "rows_per_shard": rows_per_shard} | dict(plan_args or {})
+            plan = SqlToSegmentPlanOperator(task_id="plan", **of_sync, **of_plan)
             sends = SqlToSegmentSendOperator.partial(task_id="send", **of_sync, **send_args or {})
             send = sends.expand(shard=plan.output)
             finalize = SqlToSegmentFinalizeOperator(task_id="finalize", **of_sync, **finalize_args or {})

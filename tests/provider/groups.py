@@ -84,7 +84,10 @@ class GroupRun:
         instance = Instance(self, name, map_index)
         for key in ("return_value", "report", "plan"):
             self.xcoms.pop((instance.task_id, map_index, key), None)
-        task = operator(task_id=instance.task_id, **self.settings | changed)
+        size = {"shards": 4, "rows_per_shard": 50_000} if name == "plan" else {}
+        own = {key: value for key, value in self.settings.items() if key not in ("shards", "rows_per_shard")}
+        own |= {key: self.settings.get(key, default) for key, default in size.items()}
+        task = operator(task_id=instance.task_id, **own | changed)
         result = task.execute({"ti": instance, "run_id": self.run_id, "task": task})
         instance.xcom_push("return_value", result)
         return result

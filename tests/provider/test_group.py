@@ -385,6 +385,22 @@ class TestTroubleWithin:
         assert (report["added"], report["deleted"]) == (400, 0)
         assert GroupRun(settings | {"max_deleted": 1}).all()["deleted"] == 400
 
+    def test_the_end_is_cut_off_and_tried_again(
+        self, segment: SegmentServer, source: Source, settings: dict[str, Any]
+    ) -> None:
+        """Deletions of which nobody knows whether they arrived go again, under the same ids, in the same run."""
+        GroupRun(settings).all()
+        source.run("DELETE FROM users WHERE id < 10")
+        group = GroupRun(settings)
+        assert group.plan() == []
+        segment.respond_with(["reset_after", 401])
+        with pytest.raises(SegmentFailException, match="write key"):
+            group.finalize()
+        assert group.finalize()["deleted"] == 10
+        left = [message["userId"] for message in segment.messages if message["type"] == "track"]
+        assert sorted(left) == sorted(map(str, range(10)))
+        assert GroupRun(settings).all()["calls"] == 0
+
     def test_a_part_that_left_nothing(self, segment: SegmentServer, settings: dict[str, Any]) -> None:
         """Rows are not settled on Airflow's word alone: no run ends without what each part has left in the state."""
         group = GroupRun(settings)

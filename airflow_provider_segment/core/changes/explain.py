@@ -90,11 +90,12 @@ class Reader:
         if row.doubt:
             return {"state": "on its way", "said": f"On its way when {run} ended; nobody knows whether it arrived. Due"}
         if row.content == GONE:
-            return {"state": "gone", "said": f"Gone from the query since {run}; {calls}"}
+            return {"state": "gone", "said": f"Found gone from the query in {run}; {calls}"}
         if not row.sent:
             why = "a baseline, or no call is made of such a change"
             return {"state": "remembered", "said": f"Remembered in {run}, and no call was sent: {why}"}
-        return {"state": "accepted", "said": f"Accepted in {run}, unchanged since; {calls}"}
+        # An entry does not tell which: a change of a kind that the call is not made on is remembered without a call.
+        return {"state": "accepted", "said": f"What it said in {run} was accepted, or asked for no call; {calls}"}
 
     def _run(self, number: int) -> str:
         """Return a run as an operator knows it."""

@@ -60,16 +60,21 @@ class GoneKeys:
     def find(self, seen: SeenKeys, candidates: Iterable[Sequence[int]] | None) -> Counter[int]:
         """Find the keys that the query does not return any more, and count them by the run that wrote them last.
 
+        Those that this very run has told as deleted, in an earlier try of its last task, were counted then.
+
         :param seen: the keys that it does return; is told those that are gone.
         :param candidates: pages of the keys that may be gone; None means all that the state knows.
         """
         counts: Counter[int] = Counter()
         for page in self._known(candidates):
             gone = seen.missing([key for key, _ in page])
+            told: set[int] = set()
             if gone and self.makes_calls:
-                gone -= {e.key for e in self._state.entries(self._number, list(gone)) if self._is_there(e, seen)}
+                entries = self._state.entries(self._number, list(gone))
+                gone -= {e.key for e in entries if self._is_there(e, seen)}
+                told = {e.key for e in entries if e.content == GONE and e.run == self._state.run}
             seen.note_gone(self._number, gone)
-            counts.update(run for key, run in page if key in gone)
+            counts.update(run for key, run in page if key in gone and key not in told)
         return counts
 
     def _known(self, candidates: Iterable[Sequence[int]] | None) -> Iterator[Sequence[tuple[int, int]]]:

@@ -1,4 +1,7 @@
-"""The lease on a sync's state: one run at a time may write it, and each run is written down."""
+"""The lease on a sync's state: one run at a time may write it, and each run is written down.
+
+It is long since who waits, who shares a lease and who takes over all decide by the same row, in one transaction each.
+"""
 
 from __future__ import annotations
 
@@ -186,7 +189,7 @@ class Lease:
                 self._history.note(connection, self.number, self.run, counts, error)
             self._history.end(connection, self.number, self.run, outcome, self._now)
 
-        # A lease that was lost cannot be given back, but how the run ended is still written down.
+        # On a new connection the lease may be lost: then there is nothing to give back.
         self._connection.on_new = lambda _: None
         with suppress(StateError):  # the lease runs out by itself
             self._connection.run("giving its lease back", give, patience=LAST_PATIENCE)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes.lease import Lease
 from airflow_provider_segment.core.changes.tables import Tables
+from airflow_provider_segment.core.errors import StateError
 from airflow_provider_segment.core.report import Rejection
 
 # Refusals a transaction, and keys a statement.
@@ -38,7 +40,8 @@ class Refusals:
         of_key = {"call_no": call, "row_key": key, "run": self._lease.run}
         self._waiting[call, key] = of_key | named | {"reason": rejection.reason}
         if len(self._waiting) >= WRITTEN:
-            self.write()
+            with suppress(StateError):  # the next write of the run says so; a reason that is lost comes again
+                self.write()
 
     def write(self, **patience: float) -> None:
         """Write what waits.
