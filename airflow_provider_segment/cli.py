@@ -7,24 +7,28 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from airflow_provider_segment.hooks.segment import SegmentHook
 
     Rows = list[dict[str, Any]]
 
+# Of argparse, each with its flags.
+Arguments: TypeAlias = "Sequence[tuple[tuple[str, ...], dict[str, Any]]]"
+
 _SYNC = (("sync_id",), {"help": "the sync's id; its default is <dag_id>.<task_id>, of a group <dag_id>.<group_id>"})
 _KEYS = {"metavar": "KEY", "help": "the value of the key column; of several columns a JSON list, such as '[1, \"eu\"]'"}
-_WHERE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+_WHERE: Arguments = (
     (("--state-conn-id",), {"help": "the connection where the state is ..."}),
     (("--state-schema",), {"help": "... and its schema ..."}),
     (("--state-path",), {"help": "... or the SQLite file"}),
-    (
-        ("-o", "--output"),
-        {"choices": ("table", "json", "yaml", "plain"), "default": "table", "help": "default: %(default)s"},
-    ),
 )
+_OUTPUT = (
+    ("-o", "--output"),
+    {"choices": ("table", "json", "yaml", "plain"), "default": "table", "help": "default: %(default)s"},
+)
+_YES = (("-y", "--yes"), {"action": "store_true", "help": "do it"})
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,20 @@ class Command:
     :param name: of it.
     :param help: in one line.
     :param run: does it, and returns what is printed.
-    :param arguments: of argparse, each with its flags.
+    :param arguments: of it.
+    :param is_of_state: whether it is about a sync's state.
     """
 
     name: str
     help: str
     run: Callable[[SegmentHook, argparse.Namespace, dict[str, Any]], Rows]
-    arguments: Sequence[tuple[tuple[str, ...], dict[str, Any]]]
+    arguments: Arguments = ()
+    is_of_state: bool = True
 
     @property
-    def all_arguments(self) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
-        """Its arguments, and those that each command has."""
-        return [_SYNC, *self.arguments, *_WHERE]
+    def all_arguments(self) -> Arguments:
+        """Its arguments, and those that others have, too."""
+        return [_SYNC, *self.arguments, *_WHERE, _OUTPUT] if self.is_of_state else [*self.arguments, _OUTPUT]
 
     def __call__(self, options: argparse.Namespace) -> None:
         """Run it, and print what it finds.
@@ -58,9 +64,10 @@ class Command:
         from airflow_provider_segment.hooks.segment import SegmentHook
         from airflow_provider_segment.hooks.task import SegmentFailException
 
-        where = {name: getattr(options, name) for name in ("state_conn_id", "state_schema", "state_path")}
+        where = {name: getattr(options, name, None) for name in ("state_conn_id", "state_schema", "state_path")}
+        hook = SegmentHook(getattr(options, "segment_conn_id", SegmentHook.default_conn_name))
         try:
-            rows = self.run(SegmentHook(), options, where)
+            rows = self.run(hook, options, where)
         except (SegmentError, SegmentFailException) as error:
             sys.exit(str(error))
         if options.output == "json":  # Airflow's would make texts of the numbers
@@ -82,17 +89,33 @@ def _explain(hook: SegmentHook, options: argparse.Namespace, where: dict[str, An
 
 
 def _reset(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
-    if bool(options.keys) == options.all:
-        sys.exit("Expected some keys, or --all")
-    if not options.yes:
-        if options.keys:
-            known = hook.explain(options.sync_id, _keys(options.keys), **where)
-            found = sum(one["state"] not in ("never seen", "refused") for one in known)
-            return [{"would_be_due_again": f"{found} calls of {len(options.keys)} keys", "to_do_it": "add --yes"}]
+    chosen = [bool(options.keys), options.run is not None, options.refused, options.sql is not None, options.all]
+    if sum(chosen) != 1:
+        sys.exit("Expected one of these: some keys, --run, --refused, --sql, --all")
+    what = {"run": options.run, "refused": options.refused, "sql": options.sql, "sql_conn_id": options.sql_conn_id}
+    what |= {"keys": _keys(options.keys) if options.keys else None, "validate_only": not options.yes}
+    number = hook.reset(options.sync_id, **what, **where)
+    if options.yes:
+        return [{"due_again": number}]
+    return [{"would_be_due_again": number, "under": _ids(options), "to_do_it": "add --yes"}]
+
+
+def _ids(options: argparse.Namespace) -> str:
+    return "new message ids, as if nothing were known" if options.all else "the next message ids of their keys"
+
+
+def _rename(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
+    if options.yes:
+        hook.rename(options.sync_id, options.new_id, **where)
+    else:
         hook.history(options.sync_id, last=1, **where)  # says where there is no such sync
-        return [{"would_be_due_again": "all calls of all keys, under new message ids", "to_do_it": "add --yes"}]
-    number = hook.reset(options.sync_id, None if options.all else _keys(options.keys), **where)
-    return [{"due_again": number}]
+    done = {} if options.yes else {"to_do_it": "add --yes"}
+    return [{"sync_id": options.sync_id, "new_id": options.new_id} | done]
+
+
+def _resend(hook: SegmentHook, options: argparse.Namespace, _: dict[str, Any]) -> Rows:
+    report = hook.resend(options.path, new_ids=options.new_ids)
+    return [{"calls": report.calls, "accepted": report.accepted, "requests": report.requests}]
 
 
 def _release(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
@@ -107,7 +130,7 @@ def _keys(given: Sequence[str]) -> list[Any]:
 COMMANDS = [
     Command(
         "history",
-        "The last runs of a sync with sync_mode='changes', the newest first",
+        "The last runs of a sync, the newest first",
         _history,
         [(("--last",), {"type": int, "default": 20, "help": "runs at most; default: %(default)s"})],
     ),
@@ -123,11 +146,35 @@ COMMANDS = [
         _reset,
         [
             (("keys",), _KEYS | {"nargs": "*"}),
+            (("--run",), {"type": int, "help": "what this run had accepted, and what has not changed since"}),
+            (("--refused",), {"action": "store_true", "help": "all calls of keys of which one was refused"}),
+            (("--sql",), {"help": "a query for the keys: its columns are those of the key ..."}),
+            (("--sql-conn-id",), {"help": "... and the connection to run it on"}),
             (("--all",), {"action": "store_true", "help": "forget all that is known of the sync"}),
-            (("-y", "--yes"), {"action": "store_true", "help": "do it"}),
+            _YES,
         ],
     ),
-    Command("release", "Free a state that is held for tasks which will never go on", _release, []),
+    Command(
+        "rename",
+        "Give a sync another id, after its DAG or task was renamed; nothing is sent again for it",
+        _rename,
+        [(("new_id",), {"help": "the id that it has from now on"}), _YES],
+    ),
+    Command(
+        "resend",
+        "Send the calls again that Segment refused, from a file of rejects (with sync_mode='all')",
+        _resend,
+        [
+            (("path",), {"help": "the file, as rejects_path named it"}),
+            (
+                ("--new-ids",),
+                {"action": "store_true", "help": "under new message ids, which are no repeats to Segment"},
+            ),
+            (("--segment-conn-id",), {"default": "segment_default", "help": "the source; default: %(default)s"}),
+        ],
+        is_of_state=False,
+    ),
+    Command("release", "Free a state that is held for tasks which will never go on", _release),
 ]
 
 

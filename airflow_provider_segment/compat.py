@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink as BaseOperatorLink
     from airflow.providers.common.compat.sdk import Context as Context
     from airflow.providers.common.compat.sdk import ObjectStoragePath as ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Stats as Stats
     from airflow.providers.common.compat.sdk import TaskGroup as TaskGroup
     from airflow.providers.common.compat.sdk import XCom as XCom
     from airflow.providers.common.compat.sdk import XComArg as XComArg
@@ -36,6 +37,7 @@ _PLACES = {
     "BaseOperatorLink": ("airflow.sdk", "airflow.models.baseoperatorlink"),
     "Context": ("airflow.sdk", "airflow.utils.context"),
     "ObjectStoragePath": ("airflow.sdk", "airflow.io.path"),
+    "Stats": ("airflow.stats",),
     "TaskGroup": ("airflow.sdk", "airflow.utils.task_group"),
     "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
     "XComArg": ("airflow.sdk", "airflow.models.xcom_arg"),

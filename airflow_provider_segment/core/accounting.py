@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -66,7 +66,9 @@ class Accounting:
         accepted = outcome.count()
         if len(outcome.rejected) == len(batch) > 1 and outcome.error is None and self._is_first():
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
-        report.accepted += accepted
+        for part in outcome.accepted:
+            for call, calls in Counter(batch.calls[part.start : part.stop]).items():
+                report.end(call, "accepted", calls)
         report.batches += accepted > 0
         report.requests += outcome.requests
         report.retries += outcome.retries
@@ -120,7 +122,7 @@ class Accounting:
         :param identity: of the call.
         """
         if row == 0:
-            self._report.calls += 1  # no row asked for it: its key is gone
+            self._report.ask(identity)  # no row asked for it: its key is gone
         self.refuse(Rejection(row, identity, "mapping", refused.field, refused.code, refused.text()), key, None)
 
     def refuse(
@@ -157,9 +159,7 @@ class Accounting:
 
     def close(self) -> None:
         """Count what had no other end as not sent."""
-        report = self._report
-        report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.seconds = round(time.monotonic() - report.started, 3)
+        self._report.close()
 
 
 def check_refused(report: Report, allowed: float) -> None:

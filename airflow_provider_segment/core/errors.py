@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from airflow_provider_segment.core.report import Report
 
+ERROR_CHARACTERS = 2_000
+
 
 class SegmentError(Exception):
     """Something that the reader can do something about.
@@ -141,3 +143,14 @@ class Refused(Exception):
         """
         reason = self.reason.replace("{column}", column or "the column")
         return f"column {column}: {reason}" if column else reason
+
+
+def end_of(error: BaseException | None) -> tuple[str, str | None]:
+    """Return how a run ended, and why in our own words; those of others may hold anything.
+
+    :param error: that ended it.
+    """
+    if error is None:
+        return "success", None
+    said = str(error)[:ERROR_CHARACTERS] if isinstance(error, SegmentError) else type(error).__name__
+    return "failed" if isinstance(error, Exception) else "killed", said

@@ -53,7 +53,7 @@ class Events:
             try:
                 places += [place] if route.places([row]) else []
             except Refused as refused:
-                self._report.calls += 1
+                self._report.ask(route.call.identity)
                 self._refuse(route.rejection(rows[place], refused), row_keys[place], None)
         return places
 
@@ -73,7 +73,7 @@ class Events:
         :param row_keys: of the rows.
         :param rows: their numbers.
         """
-        self._report.calls += len(places)
+        self._report.ask(route.call.identity, len(places))
         wanted, keys = at(places, page), at(places, row_keys)
         with suppress(Refused, MissingTimezone):
             return places, route.encoded(route.messages(wanted, keys), keys)

@@ -15,6 +15,7 @@ NULLS = ("send", "omit")
 SYNC_MODES = ("all", "changes")
 FIRST_RUNS = ("send", "baseline", "fail")
 DEFAULT_MAX_DELETED = 0.5
+HISTORY_DAYS = 90
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Options:
     :param state_conn_id: the connection where it is remembered what Segment last accepted ...
     :param state_schema: ... in this schema of it ...
     :param state_path: ... or a SQLite file on a local disk. "changes" needs one of the two; with "all" a retry skips
-        what an earlier try had accepted, which on Airflow 3.3 it does without.
+        what an earlier try had accepted, which on Airflow 3.3 it does without, and its runs are written down there.
     :param first_run: with "changes", for each call when it is first seen: "send" (default); "baseline", which remembers
         the rows and sends nothing; or "fail", which fails the task, since the state may have been lost.
     :param cursor: with "changes": a column of the query that only grows, such as a timestamp; rows before the mark that
@@ -49,6 +50,7 @@ class Options:
         held to before anything is deleted, after all else was sent.
     :param min_rows: fewer rows than these stop the run before anything is sent or deleted; default 0. So many rows are
         held in memory first, where the source does not tell how many there are.
+    :param history_days: for so long the state keeps the counts of its runs; default 90 days.
     :param validate_only: read, map, validate and compare every row, and send and remember nothing.
     :param rejects_path: a file for the refused calls as JSON lines, local or in an object storage.
     :param preview_path: a local file for the first 100 messages as JSON lines; they are personal data.
@@ -76,6 +78,7 @@ class Options:
     max_updated: float | None = None
     max_deleted: float | None = None
     min_rows: int = 0
+    history_days: int = HISTORY_DAYS
 
     def __post_init__(self) -> None:
         _names("key", self.key)
@@ -85,6 +88,7 @@ class Options:
         _zone(self.timezone)
         _check_max_rejected(self.max_rejected)
         positive("max_in_flight", self.max_in_flight)
+        positive("history_days", self.history_days)
         _check_count("min_rows", self.min_rows)
         for name in ("max_calls", "max_added", "max_updated"):
             if (value := getattr(self, name)) is not None:

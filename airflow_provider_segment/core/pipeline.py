@@ -194,7 +194,7 @@ class _Run:
         """Make the calls for keys that are gone, now that the query was read to its end and all else was posted."""
         try:
             for identity, due in changes.deletions.calls(self.accounting.refuse_change):
-                self._report.calls += len(due.rows)
+                self._report.ask(identity, len(due.rows))
                 for batch in self._due(identity, due):
                     self._post(batch)
         except DeletionError as error:
@@ -223,7 +223,7 @@ class _Run:
             if self._changes is None:
                 if self._resume is not None and self._resume.known:
                     left = self._resume.due(events)
-                    self._report.unchanged += len(events) - len(left)
+                    self._report.end(identity, "unchanged", len(events) - len(left))
                     of_rows, events, keys = (at(left, values) for values in (of_rows, events, keys))
                 self._plan.count(identity, len(events))
                 yield from self._batcher.add(identity, of_rows, events, keys if self._key else None)
@@ -246,7 +246,7 @@ class _Run:
 
     def _due(self, identity: str, due: DueCalls) -> Iterator[Batch]:
         """Count what is due, and yield the batches that are full."""
-        self._report.unchanged += due.unchanged
+        self._report.end(identity, "unchanged", due.unchanged)
         self._plan.count_changes(identity, due.in_flight)
         yield from self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight)
 

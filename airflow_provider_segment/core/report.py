@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+# How a call ends.
+ENDS = ("unchanged", "invalid", "accepted", "rejected", "not_sent")
+# The counts of tries that may be added up.
+ADD_UP = ("accepted", "added", "updated", "deleted", "batches", "requests", "retries", "bytes", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +63,11 @@ class Report:
     :param seconds: how long it took.
     :param planned: by call, what was to be sent: ``{"identify": {"added": 12, "updated": 3, "deleted": 0}}``, or in
         ``sync_mode="all"`` ``{"identify": {"all": 30000}}``; whether it was sent and accepted or not.
+    :param by_call: by call, how many there were and how they ended: ``{"identify": {"calls": 15, "accepted": 15, ...``.
     :param warnings: by call, the accepted or valid messages that Engage and Unify drop for their many names; and by
         call and code, as ``identify: id_has_blanks``, what else looks wrong and was sent all the same.
     :param warned: what the codes of the warnings mean.
+    :param earlier: the counts of earlier tries of the same task in the same DAG run, as plain data.
     """
 
     rows: int = 0
@@ -79,16 +87,71 @@ class Report:
     bytes: int = 0
     seconds: float = 0.0
     planned: dict[str, dict[str, int]] = field(default_factory=dict)
+    by_call: dict[str, dict[str, int]] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     warned: dict[str, str] = field(default_factory=dict, repr=False)
     reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter, repr=False)
     examples: dict[tuple[str, str, str], Rejection] = field(default_factory=dict, repr=False)
     started: float = field(default_factory=time.monotonic, repr=False)
+    earlier: list[Mapping[str, Any]] = field(default_factory=list, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts as plain data, for XCom; with warnings where there are any."""
-        hidden = {"reasons", "examples", "started", "warned"} | (set() if self.warnings else {"warnings"})
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        """Return the counts as plain data, for XCom; with warnings and ``all_tries`` where there are any."""
+        hidden = {"reasons", "examples", "started", "warned", "earlier"} | (set() if self.warnings else {"warnings"})
+        counts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        return counts | {"by_call": self._by_call()} | ({"all_tries": self.all_tries} if self.earlier else {})
+
+    @property
+    def all_tries(self) -> dict[str, Any]:
+        """What all tries did together: the counts that add up, since a refused call is refused again by each try."""
+        sums = {name: sum(one.get(name, 0) for one in self.earlier) + getattr(self, name) for name in ADD_UP}
+        tries = 1 + sum(one.get("tries", 1) for one in self.earlier)
+        return {"tries": tries} | sums | {"seconds": round(sums["seconds"], 3)}
+
+    def so_far(self) -> dict[str, Any]:
+        """Return the counts of a run that goes on: what has no end yet counts as not sent."""
+        seconds = self.seconds or round(time.monotonic() - self.started, 3)
+        return self.as_dict() | {"not_sent": self._unsent, "seconds": seconds}
+
+    def close(self) -> None:
+        """Count what had no other end as not sent."""
+        self.not_sent, self.seconds = self._unsent, round(time.monotonic() - self.started, 3)
+
+    @property
+    def _unsent(self) -> int:
+        return self.calls - self.unchanged - self.invalid - self.accepted - self.rejected
+
+    def _by_call(self) -> dict[str, dict[str, int]]:
+        """Return the counts by call; what has no end yet counts as not sent."""
+        return {
+            call: counts | {"not_sent": counts["calls"] - sum(counts[end] for end in ENDS[:-1])}
+            for call, counts in self.by_call.items()
+        }
+
+    def ask(self, call: str, number: int = 1) -> None:
+        """Count calls that are asked for.
+
+        :param call: the call's identity within its sync.
+        :param number: of them.
+        """
+        self.calls += number
+        self._of(call)["calls"] += number
+
+    def end(self, call: str, end: str, number: int = 1) -> None:
+        """Count calls that have ended.
+
+        :param call: the call's identity within its sync.
+        :param end: one of ENDS but "not_sent", which is what is left.
+        :param number: of them.
+        """
+        setattr(self, end, getattr(self, end) + number)
+        self._of(call)[end] += number
+
+    def _of(self, call: str) -> dict[str, int]:
+        known = self.by_call.get(call)
+        if known is None:
+            known = self.by_call[call] = dict.fromkeys(("calls", *ENDS[:-1]), 0)
+        return known
 
     def warn(self, call: str, code: str, reason: str, number: int = 1) -> None:
         """Count what looks wrong and is sent all the same; the log tells it at the end of the run.
@@ -104,10 +167,7 @@ class Report:
 
     def refuse(self, rejection: Rejection) -> None:
         """Count a refused call and the reason for it."""
-        if rejection.stage == "mapping":
-            self.invalid += 1
-        else:
-            self.rejected += 1
+        self.end(rejection.call, "invalid" if rejection.stage == "mapping" else "rejected")
         kind = (rejection.call, rejection.field, rejection.code)
         self.reasons[kind] += 1
         self.examples.setdefault(kind, rejection)

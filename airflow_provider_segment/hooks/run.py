@@ -105,17 +105,19 @@ def log_start(log: Any, rows: Pages, calls: Sequence[Call], sync_mode: str, sett
     )
 
 
-def progress(log: Any, total: int | None, seconds: float) -> Callable[[Report], None]:
+def progress(log: Any, total: int | None, seconds: float, note: Callable[[], None]) -> Callable[[Report], None]:
     """Return what logs how far a run is, from time to time.
 
     :param log: of the hook.
     :param total: of the rows, where it is known.
     :param seconds: between two lines.
+    :param note: writes down how far it is, when it is time for that.
     """
     last = time.monotonic()
 
     def tell(report: Report) -> None:
         nonlocal last
+        note()
         now = time.monotonic()
         if now - last >= seconds:
             last = now

@@ -30,9 +30,10 @@ from airflow_provider_segment.core.public_api.write_key import fetch_write_key
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.pages import Pages, pages_of
 from airflow_provider_segment.core.stages import Stage
-from airflow_provider_segment.hooks import form, lineage, run, sigterm, task, tries, windows
+from airflow_provider_segment.hooks import form, lineage, metrics, run, run_history, sigterm, task, tries, windows
 from airflow_provider_segment.hooks.calls import CallMethods
 from airflow_provider_segment.hooks.settings import KEY_LENGTH, Settings, read_settings
+from airflow_provider_segment.hooks.state_methods import StateMethods
 from airflow_provider_segment.links import segment as links
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 5.0
 
 
-class SegmentHook(CallMethods, BaseHook):
+class SegmentHook(CallMethods, StateMethods, BaseHook):
     """Make calls to a Segment source, synchronously; nothing is queued, nothing is lost without a word.
 
     :param segment_conn_id: a connection of type ``segment``.
@@ -143,7 +144,8 @@ class SegmentHook(CallMethods, BaseHook):
             sigterm.watch(task_run)
             named = task_run.with_ids(messages, self.write_key)
             pages = Pages(["message"], ([(message,)] for message in named), "messages")
-            return self._run(pages, SyncJob(None, task_run.namespace(self.write_key)), task_run, report)
+            job = SyncJob(None, task_run.namespace(self.write_key))
+            return self._run(pages, job, task_run, report, task_run.name if task_run.is_task else "")
 
     @task.as_airflow_exceptions()
     def sync(
@@ -171,8 +173,8 @@ class SegmentHook(CallMethods, BaseHook):
         :param context: the task's context; by default the one that Airflow says is current.
         :param options: ``sync_mode``, ``state_conn_id``, ``state_schema``, ``state_path``, ``first_run``, ``key``,
             ``nulls``, ``timezone``, ``max_calls``, ``max_added``, ``max_updated``, ``max_deleted``, ``min_rows``,
-            ``max_rejected``, ``max_in_flight``, ``validate_only``, ``preview_path``, ``rejects_path`` as for
-            SqlToSegmentOperator.
+            ``max_rejected``, ``max_in_flight``, ``validate_only``, ``preview_path``, ``rejects_path``, ``history_days``
+            as for SqlToSegmentOperator.
         :raises SegmentError: if not all went well; it carries the report.
         """
         task_run = task.current(context)
@@ -187,14 +189,16 @@ class SegmentHook(CallMethods, BaseHook):
                 raise SettingError("cursor: is for SqlToSegmentOperator, which runs the query from the mark on")
             run.log_start(self.log, pages, checked, settled.sync_mode, self.settings)
             named = self._named(task_run, sync_id, run_id, checked)
-            resume = None
+            resume, of_run = None, (task_run, settled, named, report, self.log)
+            note = outer.enter_context(run_history.written_down(*of_run, part))
             if part is None or part.stage is Stage.SEND:
-                resume = outer.enter_context(tries.resuming(task_run, settled, named, report, self.log))
+                resume = outer.enter_context(tries.resuming(*of_run))
             with ExitStack() as stack:
                 state = None
                 if settled.sync_mode == "changes":
                     with sigterm.waits():
                         state = stack.enter_context(self._state(settled, task_run, sync_id, checked, part))
+                    run_history.write_changes_down(state, settled, report, part)
                 rejects = stack.enter_context(closing(run.open_rejects(settled.rejects_path, task_run)))
                 if settled.preview_path is not None:
                     settled = replace(settled, preview_path=path_of_try(settled.preview_path, 0, task_run.ids[3]))
@@ -202,15 +206,13 @@ class SegmentHook(CallMethods, BaseHook):
                 # Equal rows lie in one part of a run, so the map index need not tell those of several tasks apart.
                 has_key = bool(settled.key_columns) or part is not None
                 namespace = task_run.namespace(self.write_key, sync_id, run_id, has_key=has_key)
-                said = run.progress(self.log, pages.total, PROGRESS_SECONDS)
+                said = run.progress(self.log, pages.total, PROGRESS_SECONDS, note)
                 planned, warn = run.planned(self.log), self.log.warning
-                if state is not None and not settled.validate_only and part is None:
-                    state.write_down(report)
                 job = SyncJob(checked, namespace, settled, rejects, state, resume, said, planned, warn)
                 if part is None:
-                    self._run(pages, job, task_run, report)
+                    self._run(pages, job, task_run, report, named[0])
                 else:
-                    self._run_part(part, pages, job, task_run, report)
+                    self._run_part(part, pages, job, task_run, report, named[0])
             if not settled.validate_only:
                 run.commit(pages, report)
             run.log_end(self.log, report, settled)
@@ -219,109 +221,6 @@ class SegmentHook(CallMethods, BaseHook):
             if task_run.try_number > 1:
                 task_run.leave(report)  # so that none of a try before stands beside what this one returns
         return report
-
-    @task.as_airflow_exceptions()
-    def reset(
-        self,
-        sync_id: str,
-        keys: Sequence[Any] | None = None,
-        *,
-        cursor: Any = None,
-        state_conn_id: str | None = None,
-        state_schema: str | None = None,
-        state_path: str | None = None,
-    ) -> int:
-        """Forget what Segment last accepted, so that the next run with ``sync_mode="changes"`` sends it again.
-
-        :param sync_id: whose state it is.
-        :param keys: of rows: values, or tuples of them where the key has several columns; None means all, also when the
-            state is about another write key.
-        :param cursor: sets the mark of the sync's cursor back to this value, of the same kind as the mark; without
-            ``keys`` nothing else is forgotten, so that rows which are read again are sent only where they are new.
-        :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
-        :param state_schema: of the connection.
-        :param state_path: of a SQLite file.
-        :raises SegmentError: if the state cannot be opened, or a run is writing it.
-        """
-        from airflow_provider_segment.hooks.state import reset_state
-
-        where = _where(state_conn_id, state_schema, state_path)
-        return reset_state(sync_id, keys, cursor=cursor, **where, log=self.log)
-
-    @task.as_airflow_exceptions()
-    def history(
-        self,
-        sync_id: str,
-        *,
-        last: int = 20,
-        state_conn_id: str | None = None,
-        state_schema: str | None = None,
-        state_path: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the last runs of a sync with ``sync_mode="changes"``, the newest first: who ran, how it ended, counts.
-
-        Of a run that was killed the counts are those of a second before.
-
-        :param sync_id: whose state it is.
-        :param last: runs at most; those of 90 days are kept.
-        :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
-        :param state_schema: of the connection.
-        :param state_path: of a SQLite file.
-        :raises SegmentError: if there is no such state, or its database fails.
-        """
-        from airflow_provider_segment.hooks.state import read_state
-
-        with read_state(sync_id, **_where(state_conn_id, state_schema, state_path)) as state:
-            return state.history(last)
-
-    @task.as_airflow_exceptions()
-    def explain(
-        self,
-        sync_id: str,
-        keys: Sequence[Any],
-        *,
-        state_conn_id: str | None = None,
-        state_schema: str | None = None,
-        state_path: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return what is known of some keys, for each call: accepted, refused and why, on its way, gone, never seen.
-
-        :param sync_id: whose state it is.
-        :param keys: values, or tuples of them where the key has several columns; the answer names them 1, 2, 3 ...
-        :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
-        :param state_schema: of the connection.
-        :param state_path: of a SQLite file.
-        :raises SegmentError: if there is no such state, or its database fails.
-        """
-        from airflow_provider_segment.hooks.state import numbers_of_key, read_state
-
-        rows = [key if isinstance(key, (list, tuple)) else [key] for key in keys]
-        with read_state(sync_id, **_where(state_conn_id, state_schema, state_path)) as state:
-            return list(state.explain([numbers_of_key(row) for row in rows]))
-
-    @task.as_airflow_exceptions()
-    def release(
-        self,
-        sync_id: str,
-        *,
-        state_conn_id: str | None = None,
-        state_schema: str | None = None,
-        state_path: str | None = None,
-    ) -> str:
-        """Free a state that is held for tasks which will never go on, and return who held it; empty where nobody did.
-
-        A SqlToSegmentTaskGroup holds it from its plan to its end, for ``pickup_timeout`` while no task of it runs. Do
-        this only when none of its tasks runs any more: what they would still save is refused.
-
-        :param sync_id: whose state it is.
-        :param state_conn_id: where the state is, as for SqlToSegmentOperator; so are ``state_schema``, ``state_path``.
-        :param state_schema: of the connection.
-        :param state_path: of a SQLite file.
-        :raises SegmentError: if there is no such state, or its database fails.
-        """
-        from airflow_provider_segment.hooks.state import release_state
-
-        return release_state(sync_id, **_where(state_conn_id, state_schema, state_path), log=self.log)
 
     @task.as_airflow_exceptions()
     def push_debugger_url(self, context: Context) -> None:
@@ -384,13 +283,17 @@ class SegmentHook(CallMethods, BaseHook):
         finally:
             transport.close()
 
-    def _run_part(self, part: RunPart, rows: Pages, job: SyncJob, task_run: task.TaskRun, report: Report) -> None:
+    def _run_part(
+        self, part: RunPart, rows: Pages, job: SyncJob, task_run: task.TaskRun, report: Report, sync_id: str
+    ) -> None:
         """Do one task's part of a run, unless an earlier try has."""
         if not part.is_done(job.state):
-            self._run(rows, replace(job, stage=part.stage), task_run, report, senders=part.senders)
+            self._run(rows, replace(job, stage=part.stage), task_run, report, sync_id, senders=part.senders)
         part.on_end(job.state, report)
 
-    def _run(self, rows: Pages, job: SyncJob, task_run: task.TaskRun, report: Report, *, senders: int = 1) -> Report:
+    def _run(
+        self, rows: Pages, job: SyncJob, task_run: task.TaskRun, report: Report, sync_id: str, *, senders: int = 1
+    ) -> Report:
         settings = self.settings
         policy, pace = RetryPolicy(settings.deadline), Pace(settings.events_per_second / senders)
         with Delivery(self.get_conn(), policy, pace, job.options.max_in_flight, settings.success) as delivery:
@@ -400,6 +303,8 @@ class SegmentHook(CallMethods, BaseHook):
             finally:
                 if report.accepted:
                     lineage.add_output(self, settings.asset_uri)
+                if not job.options.validate_only and job.stage is not Stage.PLAN:
+                    metrics.emit(sync_id, report)
         return report
 
     def _named(
@@ -430,12 +335,5 @@ class SegmentHook(CallMethods, BaseHook):
             return view_state(sync_id or task_run.name, self.write_key, **where)
         deletes = any("deleted" in call.kinds for call in calls if call.enabled)
         shared = None if part is None else part.shared
-        of_run: dict[str, Any] = {"deletes": deletes, "shared": shared}
+        of_run: dict[str, Any] = {"deletes": deletes, "shared": shared, "history_days": options.history_days}
         return open_state(sync_id or task_run.name, self.write_key, task_run.holder, **of_run, **where)
-
-
-def _where(conn_id: str | None, schema: str | None, path: str | None) -> dict[str, Any]:
-    """Return where a state is, in the words of hooks/state.py."""
-    if (conn_id is None) == (path is None):
-        raise SettingError("state_path, state_conn_id: expected one of the two, where the sync remembers")
-    return {"conn_id": conn_id, "schema": schema, "path": path}

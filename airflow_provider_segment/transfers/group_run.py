@@ -181,7 +181,7 @@ class GroupRun:
         """Make the calls of keys that are gone, now that all else is acknowledged, and leave the filter."""
 
         def end(state: Any, report: Report) -> None:
-            state.write_down(summed([*sent, report.as_dict()], time.time() - plan["started"]))
+            state.write_down_whole(summed([*sent, report.as_dict()], time.time() - plan["started"]))
             state.end_plan()
 
         part = RunPart(Stage.FINALIZE, self._shared(plan), on_end=end)
@@ -199,7 +199,9 @@ class GroupRun:
         error.report = total
         self._task_run.leave(total)
 
-        def fail(*_: Any) -> None:
+        def fail(state: Any = None, *_: Any) -> None:
+            if state is not None:
+                state.write_down_whole(total)
             raise error
 
         if not self._is_all:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_segment.calls import Call, as_calls, check_changes
 from airflow_provider_segment.compat import BaseOperator
 from airflow_provider_segment.core.errors import SettingError
-from airflow_provider_segment.core.options import Options, positive
+from airflow_provider_segment.core.options import HISTORY_DAYS, Options, positive
 from airflow_provider_segment.hooks.rendered import is_template, number_of, yes_or_no
 from airflow_provider_segment.hooks.templates import KeepsText
 from airflow_provider_segment.links.segment import SegmentDebuggerLink
@@ -96,6 +96,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         tries and mapped tasks put ``.try2`` and ``.map0`` before the suffix (templated).
     :param fetch_size: rows to fetch at a time; default 2,500.
     :param max_in_flight: batches that are on their way to Segment at once; default 8.
+    :param history_days: for so long the state keeps the counts of its runs; default 90 days.
     :param validate_only: read, map, validate and compare every row, and send and remember nothing; the report counts
         the valid calls as ``not_sent``, and its ``planned`` has them by call and kind; default False (templated: a text
         such as ``"{{ params.dry_run }}"``, which must become True or False).
@@ -150,6 +151,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
         max_rejected: float = 0,
         fetch_size: int = 2_500,
         max_in_flight: int = 8,
+        history_days: int = HISTORY_DAYS,
         validate_only: bool | str = False,
         preview_path: str | None = None,
         **kwargs: Any,
@@ -163,6 +165,7 @@ class SqlToSegmentOperator(KeepsText, BaseOperator):
             timezone=timezone,
             max_rejected=max_rejected,
             max_in_flight=max_in_flight,
+            history_days=history_days,
             validate_only=not is_template(validate_only) and yes_or_no("validate_only", validate_only),
             preview_path=preview_path,
             rejects_path=rejects_path,

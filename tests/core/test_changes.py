@@ -35,6 +35,7 @@ from airflow_provider_segment.calls import (
     check_changes,
 )
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.selection import Selection
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.delivery.rejects import LocalRejects
 from airflow_provider_segment.core.delivery.retries import RetryPolicy
@@ -819,7 +820,7 @@ def test_reset_keys_are_sent_again_under_new_ids(table: Table, segment: SegmentS
     rows = [(n, 0) for n in range(5)]
     table.send(rows, call)
     with table.state(None) as state:
-        assert state.make_due([1, 3, 77]) == 2
+        assert state.make_due(Selection([1, 3, 77])) == 2
     report = table.send(rows, call)
     assert (report.accepted, report.unchanged) == (2, 3)
     assert [m["userId"] for m in segment.messages[5:]] == ["1", "3"]
@@ -831,7 +832,7 @@ def test_reset_keys_repeat_no_id_of_a_crash(table: Table, segment: SegmentServer
     table.send([(1, "A")])
     table.unsaved([(1, "B")])
     with table.state(None) as state:
-        state.make_due([1])
+        state.make_due(Selection([1]))
     table.send([(1, "B")])
     assert traits(segment) == ["A", "B", "B"]
 

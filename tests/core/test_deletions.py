@@ -15,6 +15,7 @@ from test_changes import CAME, GONE, ONE_TRY, USERS, Table, kinds
 from airflow_provider_segment.calls import Call, Constant, Identify, Track
 from airflow_provider_segment.core.changes.deletions import check_gone
 from airflow_provider_segment.core.changes.entries import Base
+from airflow_provider_segment.core.changes.selection import Selection
 from airflow_provider_segment.core.errors import CredentialsError, DeletionError, NotSentError
 from airflow_provider_segment.testing import SegmentServer
 
@@ -217,7 +218,7 @@ def test_a_wrong_key_is_suspected_until_something_was_accepted(
         table.send(OLD, CAME, first_run="baseline")
     else:
         with table.state() as state:
-            state.make_due([1])
+            state.make_due(Selection([1]))
     segment.refuse(lambda _: True)
     with pytest.raises(CredentialsError, match="check the write key"):
         table.send(OLD, some, policy=QUICK, max_rejected=1_000)

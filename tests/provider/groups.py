@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,7 +26,8 @@ class Instance:
 
     def __init__(self, group: GroupRun, name: str, map_index: int = -1) -> None:
         self.dag_id, self.task_id, self.run_id = "dag", f"{group.group_id}.{name}", group.run_id
-        self.map_index, self.try_number = map_index, 1
+        group.tries[name, map_index] += 1
+        self.map_index, self.try_number = map_index, group.tries[name, map_index]
         self._xcoms = group.xcoms
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -49,6 +51,7 @@ class GroupRun:
         self.settings, self.group_id = settings, "users"
         self.run_id = run_id or f"run_{next(_runs)}"
         self.xcoms: dict[tuple[str, int, str], Any] = {}
+        self.tries: Counter[tuple[str, int]] = Counter()
 
     def plan(self) -> list[dict[str, Any]]:
         """Run `plan`, and return the shards."""

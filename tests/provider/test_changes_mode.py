@@ -25,6 +25,7 @@ from warehouses import PostgresWarehouse, SqliteWarehouse
 from airflow_provider_segment.calls import AllColumns, Constant, Identify, Track
 from airflow_provider_segment.core.changes.entries import Entry
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.selection import Selection
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import LeaseError
 from airflow_provider_segment.hooks.segment import SegmentHook
@@ -291,7 +292,7 @@ class TestEveryDatabase:
             assert again.known(number, [1]) == {}
             again.save([Entry(number, 1, 6, 1, 2)])
             with pytest.raises(LeaseError):
-                first.make_due(None)
+                first.make_due(Selection())
             with pytest.raises(LeaseError):
                 first.forget()
             assert again.known(number, [1])[1][1:4] == (6, 1, 2)

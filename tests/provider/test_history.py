@@ -189,11 +189,13 @@ class TestCommandLine:
         assert [one["state"] for one in found if one["call"] == "identify"] == ["accepted", "never seen"]
         assert self.run(sync, capsys, "release") == [{"was_held_by": "nobody"}]
         would = self.run(sync, capsys, "reset", "3", "99")
-        assert would == [{"would_be_due_again": "2 calls of 2 keys", "to_do_it": "add --yes"}]
+        under = "the next message ids of their keys"
+        assert would == [{"would_be_due_again": 2, "under": under, "to_do_it": "add --yes"}]
         assert sync.send()["accepted"] == 0
         assert self.run(sync, capsys, "reset", "3", "99", "--yes") == [{"due_again": 2}]
         assert sync.send()["accepted"] == 1
-        assert "all keys" in self.run(sync, capsys, "reset", "--all")[0]["would_be_due_again"]
+        would = self.run(sync, capsys, "reset", "--all")
+        assert (would[0]["would_be_due_again"], would[0]["under"][:15]) == (40, "new message ids")
         assert self.run(sync, capsys, "reset", "--all", "--yes") == [{"due_again": 40}]
         assert sync.send()["added"] == 20
 
@@ -205,7 +207,7 @@ class TestCommandLine:
         sync.send()
         with pytest.raises(SystemExit) as ended:
             main([*arguments, "--state-path", str(sync.path)])
-        assert str(ended.value).startswith(("Expected some keys", "sync_id 'other' has no state"))
+        assert str(ended.value).startswith(("Expected one of these", "sync_id 'other' has no state"))
 
     def test_a_table(self, segment: SegmentServer, sync: Sync, capsys: pytest.CaptureFixture[str]) -> None:
         """It fits a screen: the counts that are looked for first."""

@@ -21,6 +21,7 @@ from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.changes.connection import StateConnection
 from airflow_provider_segment.core.changes.entries import AS_NEW, Entry
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.selection import Selection
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import LeaseError, StateError
 from airflow_provider_segment.testing import SegmentServer
@@ -330,7 +331,7 @@ STEPS: list[Callable[[State, int], object]] = [
     lambda state, number: state.sample(number),
     lambda state, _: state.has_accepted(),
     lambda state, number: state.save([Entry(number, 7, 6, 2, 1)]),
-    lambda state, _: state.make_due([7]),
+    lambda state, _: state.make_due(Selection([7])),
 ]
 
 

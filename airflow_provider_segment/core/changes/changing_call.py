@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.dry_state import DryState
-from airflow_provider_segment.core.changes.entries import AS_NEW, GONE, Entry, StoredEntry
+from airflow_provider_segment.core.changes.entries import AS_NEW, Entry, StoredEntry
 from airflow_provider_segment.core.changes.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.changes.fresh_keys import FreshKeys
 from airflow_provider_segment.core.changes.gone_keys import GoneKeys, Refuse
@@ -16,6 +16,7 @@ from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, NOT_KNOWN,
 from airflow_provider_segment.core.changes.rekeying import DifferingRow, Rekeying
 from airflow_provider_segment.core.changes.samples import Sample
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.changes.tables import GONE
 from airflow_provider_segment.core.changes.watched_keys import WatchedKeys, refuse_again
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.message_ids import Namespace

@@ -59,7 +59,7 @@ class Changes:
         rows: Pages,
         stage: Stage = Stage.WHOLE,
     ) -> None:
-        namespace = Namespace("changes", state.sync_id, state.generation)
+        namespace = Namespace("changes", state.first_id, state.generation)
         self._state = state
         self.prefilter = Prefilter([call for call, _ in calls], columns, options, state, rows)
         self._stage = stage

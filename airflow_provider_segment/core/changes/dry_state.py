@@ -13,12 +13,12 @@ import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
-from airflow_provider_segment.core.changes.entries import GONE, Base, Entry, StoredEntry
+from airflow_provider_segment.core.changes.entries import Base, Entry, StoredEntry
 from airflow_provider_segment.core.changes.lease import check_owner
 from airflow_provider_segment.core.changes.prefilter.store import FilterStore
 from airflow_provider_segment.core.changes.shared_state import SharedState
 from airflow_provider_segment.core.changes.state import State
-from airflow_provider_segment.core.changes.tables import Tables, columns_of
+from airflow_provider_segment.core.changes.tables import GONE, NO_KEY, Tables, columns_of
 
 
 class StateView(State):
@@ -46,7 +46,7 @@ class StateView(State):
         place: str = "its database",
         log: Any = LOG,
     ) -> None:
-        self.sync_id = sync_id
+        self.sync_id = self.first_id = sync_id
         self.place, self.log = place, log
         self.is_file = engine.dialect.name == "sqlite"
         self.is_new = True
@@ -79,7 +79,7 @@ class StateView(State):
         sync = tables.sync.c
         query = sa.select(sync.sync_no, sync.layout, sync.generation, sync.write_key, sync.run, sync.clean)
         row = connection.execute(query.where(sync.sync_id == self.sync_id)).one_or_none()
-        if row is not None:
+        if row is not None and row.write_key != NO_KEY:
             check_owner(self.sync_id, row, write_key)
             self.is_new = False
             self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
@@ -127,7 +127,7 @@ class DryState:
     def __init__(self, state: State, *, is_plan: bool = False) -> None:
         self._state, self._is_plan = state, is_plan
         self.place, self.is_file, self.is_new, self.log = state.place, state.is_file, state.is_new, state.log
-        self.sync_id, self.generation = state.sync_id, state.generation
+        self.sync_id, self.first_id, self.generation = state.sync_id, state.first_id, state.generation
         self.run, self.is_recovering, self.filters = state.run, state.is_recovering, state.filters
         self._calls: dict[str, int] = {}
         # A temporary file of its own: there may be millions. Whichever thread collects the garbage closes it.

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import StateConnection
 from airflow_provider_segment.core.changes.lease import Lease
-from airflow_provider_segment.core.changes.tables import Tables
+from airflow_provider_segment.core.changes.selection import Selection, is_there
+from airflow_provider_segment.core.changes.tables import FORGOTTEN, GONE, Tables
 
-# Contents that no message has: forgotten by a reset, and gone from the source.
-FORGOTTEN, GONE = 0, 1
 # What in_doubt is where it is not 0: the content was posted for a key that Segment knew, or as its first.
 AS_KNOWN, AS_NEW = 1, 2
 # Key, content, sent, run, in_doubt and meaning of an Entry.
@@ -142,7 +141,7 @@ class Entries:
 
         :param call: its number.
         """
-        query = sa.select(sa.func.count()).where(self._tables.state.c.call_no == call, self._is_there)
+        query = sa.select(sa.func.count()).where(self._tables.state.c.call_no == call, is_there(self._tables))
         return int(self._connection.run("counting keys", lambda c: c.execute(query).scalar_one()))
 
     def keys(self, call: int, size: int) -> Iterator[Sequence[tuple[int, int]]]:
@@ -184,27 +183,14 @@ class Entries:
             upsert = self._sql.upsert(entries)
             self._lease.writing("saving what was accepted", lambda c: c.exec_driver_sql(*upsert))
 
-    def make_due(self, keys: Sequence[int] | None) -> int:
-        """Make keys due again, whatever Segment last accepted; their numbers stay, so that no id is repeated.
+    def make_due(self, selection: Selection) -> int:
+        """Make entries due again, whatever Segment last accepted; their counts stay, so that no id is repeated.
 
-        :param keys: None means all.
+        :param selection: of the entries.
         """
-        state = self._tables.state
-        query = (
-            sa.update(state)
-            .where(state.c.call_no.in_(self._mine), self._is_there)
-            .values(content=FORGOTTEN, doubt=AS_NEW)
-        )
-        parts = [query]
-        if keys is not None:
-            parts = [query.where(state.c.row_key.in_(keys[at : at + 500])) for at in range(0, len(keys), 500)]
+        due = sa.update(self._tables.state).values(content=FORGOTTEN, doubt=AS_NEW)
+        parts = [due.where(those) for those in selection.conditions(self._tables, self._lease.number)]
         return self._lease.writing("resetting keys", lambda c: sum(c.execute(part).rowcount for part in parts))
-
-    @property
-    def _is_there(self) -> sa.sql.elements.ColumnElement[bool]:
-        """Whether a key is known and not gone, or may not be gone."""
-        state = self._tables.state
-        return sa.or_(state.c.content != GONE, state.c.doubt != 0)
 
     @property
     def _mine(self) -> sa.sql.Select[Any]:

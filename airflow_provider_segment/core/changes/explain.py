@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_provider_segment.core.changes.entries import FORGOTTEN, GONE
-from airflow_provider_segment.core.changes.tables import Tables, columns_of
+from airflow_provider_segment.core.changes.selection import Selection
+from airflow_provider_segment.core.changes.tables import FORGOTTEN, GONE, Tables, columns_of
 from airflow_provider_segment.core.errors import SettingError
 
 # The counts of a report that a line of the history has.
@@ -50,6 +50,18 @@ class Reader:
         columns = self._there(run, [*_RUN, "started", "ended", "report", "error"])
         query = sa.select(*columns).where(run.c.sync_no == self._number).order_by(run.c.run.desc()).limit(last)
         return [_line(row) for row in self._connection.execute(query).mappings()]
+
+    def count(self, selection: Selection) -> int:
+        """Return how many entries are meant.
+
+        :param selection: of them.
+        """
+        state, refusal = self._tables.state, self._tables.refusal
+        if selection.refused and not columns_of(self._connection, refusal):
+            return 0
+        query = sa.select(sa.func.count()).select_from(state)
+        parts = selection.conditions(self._tables, self._number)
+        return sum(int(self._connection.execute(query.where(those)).scalar_one()) for those in parts)
 
     def explain(self, keys: Sequence[Sequence[int]]) -> Iterator[dict[str, Any]]:
         """Yield for each key and each call what is known of it.
@@ -105,7 +117,7 @@ class Reader:
         )
         row = self._connection.execute(query).first()
         if row is None:
-            return f"run {number} (more than 90 days ago)"
+            return f"run {number} (its line is not kept any more)"
         who = f", DAG run {row.run_id}" if row.dag_id else ""
         return f"run {number} ({_time(row.started)} UTC{who}, {row.state})"
 
@@ -131,7 +143,8 @@ def _line(row: Any) -> dict[str, Any]:
     report = json.loads(row.get("report") or "{}")
     line = {name: row[name] for name in _RUN}
     line |= {"started": _time(row["started"]), "ended": None if row["ended"] is None else _time(row["ended"])}
-    return line | {name: report.get(name) for name in COUNTS} | {"error": row.get("error")}
+    line |= {name: report.get(name) for name in COUNTS}
+    return line | {"all_tries": report.get("all_tries"), "error": row.get("error")}
 
 
 def _time(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from airflow_provider_segment.core.changes.entries import FORGOTTEN, GONE
+from airflow_provider_segment.core.changes.tables import FORGOTTEN, GONE
 from airflow_provider_segment.core.mapping import encoding
 from airflow_provider_segment.core.rows.keys import hashes
 from airflow_provider_segment.core.rows.numbers import plain_number

@@ -12,10 +12,11 @@ import orjson
 
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core.changes.dry_state import DryState
-from airflow_provider_segment.core.changes.entries import GONE, Entry, is_alive
+from airflow_provider_segment.core.changes.entries import Entry, is_alive
 from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, DueCalls, in_flight, named
 from airflow_provider_segment.core.changes.seen_keys import SeenKeys
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.changes.tables import GONE
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.mapping import values
 from airflow_provider_segment.core.mapping.compiler import CompiledCall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import astuple
 from typing import Any, NamedTuple
 
@@ -11,8 +12,10 @@ import sqlalchemy as sa
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.tables import Tables
 from airflow_provider_segment.core.errors import SettingError
+from airflow_provider_segment.core.options import HISTORY_DAYS
 
-KEPT_SECONDS = 90 * 86_400
+# The mode of a run that takes no lease, since it has no state: runs of one sync may go on side by side.
+ALL = "all"
 _HOLDER = ("dag_id", "task_id", "run_id", "map_index", "try_number")
 
 
@@ -20,13 +23,15 @@ class RunDetails(NamedTuple):
     """What a run says of itself when it begins.
 
     :param holder: who it is.
-    :param mode: "changes" or "reset".
+    :param mode: "changes", "all" or "reset".
     :param deletes: whether it looks for keys that are gone.
+    :param days: for so long runs are kept.
     """
 
     holder: Holder
     mode: str = "changes"
     deletes: bool = False
+    days: int = HISTORY_DAYS
 
 
 class History:
@@ -47,42 +52,70 @@ class History:
         :param sync_no: the sync's number.
         :param run: the run's number.
         :param details: of the run.
-        :param now: by the database's clock; runs that began 90 days before are forgotten.
+        :param now: by the database's clock; runs that began ``details.days`` before are forgotten.
         """
         table = self._run
-        old = table.c.started < now - KEPT_SECONDS
+        old = table.c.started < now - details.days * 86_400
         connection.execute(sa.delete(table).where(table.c.sync_no == sync_no, old))
         values = dict(zip(_HOLDER, astuple(details.holder), strict=True)) | {"mode": details.mode}
         values |= {"sync_no": sync_no, "run": run, "deletes": int(details.deletes), "started": now, "state": "running"}
         connection.execute(sa.insert(table).values(**values))
 
-    def note(self, connection: sa.engine.Connection, sync_no: int, run: int, report: str, error: str | None) -> None:
+    def next_run(self, connection: sa.engine.Connection, sync_no: int, last: int) -> int:
+        """Return the number of a new run.
+
+        :param connection: within a transaction that has locked the sync's row.
+        :param sync_no: the sync's number.
+        :param last: the number of the last run that had the state.
+        """
+        table = self._run.c
+        query = sa.select(sa.func.max(table.run)).where(table.sync_no == sync_no)
+        return int(max(last, connection.execute(query).scalar_one() or 0)) + 1
+
+    def note(self, connection: sa.engine.Connection, sync_no: int, run: int, report: str) -> None:
         """Write down what a run has done so far.
 
         :param connection: within a transaction.
         :param sync_no: the sync's number.
         :param run: the run's number.
         :param report: its counts as JSON.
-        :param error: that ends it, in words that hold no value of a row.
         """
         table = self._run
         mine = sa.update(table).where(table.c.sync_no == sync_no, table.c.run == run)
-        connection.execute(mine.values(report=report, error=error))
+        connection.execute(mine.values(report=report))
 
-    def end(self, connection: sa.engine.Connection, sync_no: int, run: int | None, state: str, ended: Any) -> None:
+    def end(
+        self,
+        connection: sa.engine.Connection,
+        sync_no: int,
+        run: int | None,
+        state: str,
+        ended: Any,
+        error: str | None = None,
+    ) -> None:
         """Write down how a run ended, unless that stands there already.
 
         :param connection: within a transaction.
         :param sync_no: the sync's number.
-        :param run: the run's number; None means all that were left open.
+        :param run: the run's number; None means all that had the state and were left open.
         :param state: "success", "failed" or "killed".
-        :param ended: seconds since 1970.
+        :param ended: seconds since 1970; None where nobody knows.
+        :param error: that ended it, in words that hold no value of a row.
         """
         table = self._run
         query = sa.update(table).where(table.c.sync_no == sync_no, table.c.state == "running")
-        if run is not None:
-            query = query.where(table.c.run == run)
-        connection.execute(query.values(state=state, ended=ended))
+        query = query.where(table.c.mode != ALL if run is None else table.c.run == run)
+        connection.execute(query.values(state=state, ended=ended, error=error))
+
+    def open(self, connection: sa.engine.Connection, sync_no: int) -> list[tuple[int, Holder]]:
+        """Return the runs with ``sync_mode="all"`` that have not ended, as far as is written down.
+
+        :param connection: within a transaction.
+        :param sync_no: the sync's number.
+        """
+        table = self._run
+        query = sa.select(table).where(table.c.sync_no == sync_no, table.c.state == "running", table.c.mode == ALL)
+        return [(row.run, _holder_of(row)) for row in connection.execute(query)]
 
     def plan(
         self, connection: sa.engine.Connection, sync_no: int, run: int, holder: Holder | None = None
@@ -146,6 +179,18 @@ class History:
             return "a run of an older version of this package"
         return f"{'a reset' if row.mode == 'reset' else _holder_of(row)}, {_since(row.started)}"
 
+    def earlier_tries(self, connection: sa.engine.Connection, sync_no: int, holder: Holder) -> list[dict[str, Any]]:
+        """Return the counts of the earlier tries of a task in its DAG run.
+
+        :param connection: within a transaction.
+        :param sync_no: the sync's number.
+        :param holder: the try.
+        """
+        table = self._run.c
+        query = sa.select(table.report).where(table.sync_no == sync_no, *_same_task(table, holder))
+        query = query.where(table.try_number < holder.try_number, table.report.is_not(None)).order_by(table.run)
+        return [json.loads(report) for (report,) in connection.execute(query)] if holder.dag_id else []
+
     def check_tasks(self, connection: sa.engine.Connection, sync_no: int, details: RunDetails) -> None:
         """Refuse a sync that another task of the same DAG run has run: each would take the other's keys for gone.
 
@@ -174,6 +219,10 @@ class History:
                     "where a call is on 'deleted' each would take the other's keys for gone. Nothing was sent. Give "
                     "each task a sync_id of its own"
                 )
+
+
+def _same_task(table: Any, holder: Holder) -> tuple[Any, ...]:
+    return tuple(table[name] == getattr(holder, name) for name in _HOLDER if name != "try_number")
 
 
 def _holder_of(row: Any) -> Holder:

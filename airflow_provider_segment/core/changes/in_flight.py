@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from airflow_provider_segment.core.changes.entries import AS_KNOWN, AS_NEW, GONE, Entry, StoredEntry
+from airflow_provider_segment.core.changes.entries import AS_KNOWN, AS_NEW, Entry, StoredEntry
+from airflow_provider_segment.core.changes.tables import GONE
 from airflow_provider_segment.core.mapping.encoding import has_own_id
 from airflow_provider_segment.core.mapping.message_ids import MessageIds, with_id
 

@@ -16,11 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_segment.core.changes.connection import StateConnection, Work
-from airflow_provider_segment.core.changes.dialects import dialect_of
 from airflow_provider_segment.core.changes.history import History, RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.shared_run import SharedRun
-from airflow_provider_segment.core.changes.tables import LAYOUT, Tables, columns_of
+from airflow_provider_segment.core.changes.tables import LAYOUT, NO_KEY, Tables
 from airflow_provider_segment.core.errors import LeaseError, SettingError, StateError
 from airflow_provider_segment.core.mapping.message_ids import fingerprint
 
@@ -63,6 +62,7 @@ class Lease:
     :ivar number: of the sync in this database.
     :ivar generation: of its message ids.
     :ivar run: the number of this run.
+    :ivar first_id: the sync_id that the message ids carry.
     :ivar is_recovering: whether the run before left calls whose fate is not known, also for keys that are not known.
     :ivar plan: of a run that several tasks do, as JSON; None where this run has none.
     """
@@ -81,7 +81,7 @@ class Lease:
         self._engine = engine
         self._connection = connection
         self._tables = tables
-        self._history = History(tables, sync_id)
+        self.history = History(tables, sync_id)
         self._now = now
         self._sync_id = sync_id
         self._details = details
@@ -92,9 +92,10 @@ class Lease:
         self._closing = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="segment-lease", daemon=True)
         self.number, self.generation, self.run, self.is_recovering = 0, "", 0, False
+        self.first_id = sync_id
         self.plan: str | None = None
-        # Returns the run's counts as JSON, where they are written down.
-        self.counts: Callable[[], str] | None = None
+        # Writes down what the task has done so far.
+        self.note: Callable[[sa.engine.Connection], None] | None = None
         self._noted = time.monotonic()
 
     def take(self, write_key: str | None, *, goes_on: bool = False) -> None:
@@ -165,9 +166,9 @@ class Lease:
 
         def held(connection: sa.engine.Connection) -> T:
             self._prolong(connection)
-            if self.counts is not None and time.monotonic() - self._noted >= NOTE_SECONDS:
+            if self.note is not None and time.monotonic() - self._noted >= NOTE_SECONDS:
                 self._noted = time.monotonic()
-                self._history.note(connection, self.number, self.run, self.counts(), None)
+                self.note(connection)
             return work(connection)
 
         return self._connection.run(what, held, **patience)
@@ -184,10 +185,9 @@ class Lease:
         def give(connection: sa.engine.Connection) -> None:
             if connection.execute(self._mine.values(token=None, holder=None, expires=0)).rowcount != 1:
                 return  # whoever took it has written down how this run ended
-            if self.counts is not None or error is not None:
-                counts = "{}" if self.counts is None else self.counts()
-                self._history.note(connection, self.number, self.run, counts, error)
-            self._history.end(connection, self.number, self.run, outcome, self._now)
+            if self.note is not None:
+                self.note(connection)
+            self.history.end(connection, self.number, self.run, outcome, self._now, error)
 
         # On a new connection the lease may be lost: then there is nothing to give back.
         self._connection.on_new = lambda _: None
@@ -205,7 +205,7 @@ class Lease:
         :param plan: as JSON.
         """
         self._seconds = self._seconds if plan is None else self._shared.pickup_seconds
-        self.writing("writing its plan", lambda c: self._history.keep_plan(c, self.number, self.run, plan))
+        self.writing("writing its plan", lambda c: self.history.keep_plan(c, self.number, self.run, plan))
 
     def _row(self, connection: sa.engine.Connection, write_key: str | None) -> Any:
         """Return the sync's row, locked."""
@@ -216,10 +216,11 @@ class Lease:
             raise SettingError(f"sync_id {self._sync_id!r} has no state here")
         if write_key is not None:
             check_owner(self._sync_id, row, write_key)
+        self.first_id = row.first_id or self._sync_id
         return row
 
     def _share(self, connection: sa.engine.Connection, row: Any, run: int) -> None:
-        self.plan = self._history.plan(connection, row.sync_no, run)
+        self.plan = self.history.plan(connection, row.sync_no, run)
         is_another = self._shared.generation not in (None, row.generation)
         if row.run != run or self.plan is None or is_another:
             what = "has ended" if row.run == run else "is not the last one any more, since another has begun"
@@ -236,34 +237,35 @@ class Lease:
         sync = self._tables.sync
         held = sa.update(sync).where(sync.c.sync_no == self.number)
         connection.execute(held.values(token=self._token, clean=0, expires=now + self._seconds))
-        self._history.reopen(connection, self.number, run)
+        self.history.reopen(connection, self.number, run)
 
     def _try_to_take(self, connection: sa.engine.Connection, write_key: str | None, *, goes_on: bool) -> _Held | None:
         """Take the lease, also from a run that has ended, or return who holds it."""
         row = self._row(connection, write_key)
         if row.token == self._token:  # an earlier transaction of this run took it, and nobody heard how it ended
             return None
-        if goes_on and self._history.plan(connection, row.sync_no, row.run, self._details.holder) is not None:
+        if goes_on and self.history.plan(connection, row.sync_no, row.run, self._details.holder) is not None:
             self._share(connection, row, row.run)
             return None
-        self._history.check_tasks(connection, row.sync_no, self._details)
+        self.history.check_tasks(connection, row.sync_no, self._details)
         now = connection.execute(sa.select(self._now)).scalar_one()
         holder = fingerprint(self._details.holder.name)
         if row.token not in (None, self._ended) and row.expires > now and row.holder != holder:
-            said = f"{self._history.describe(connection, row.sync_no, row.run)}{_until(row.expires - now)}"
-            return _Held(said, self._history.holder(connection, row.sync_no, row.run), row.token)
-        self.number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
+            said = f"{self.history.describe(connection, row.sync_no, row.run)}{_until(row.expires - now)}"
+            return _Held(said, self.history.holder(connection, row.sync_no, row.run), row.token)
+        self.number, self.generation = row.sync_no, row.generation
+        self.run = self.history.next_run(connection, row.sync_no, row.run)
         self.is_recovering = not row.clean
         values = {"holder": holder, "token": self._token, "run": self.run, "clean": 0}
         sync = self._tables.sync
         connection.execute(
             sa.update(sync).where(sync.c.sync_no == self.number).values(**values, expires=now + self._seconds)
         )
-        is_shared = self._history.plan(connection, row.sync_no, row.run) is not None
+        is_shared = self.history.plan(connection, row.sync_no, row.run) is not None
         lasted = self._shared.pickup_seconds if is_shared else self._seconds
         last_sign = now if row.token is None else min(now, row.expires - lasted)
-        self._history.end(connection, self.number, None, "killed", last_sign)
-        self._history.begin(connection, self.number, self.run, self._details, now)
+        self.history.end(connection, self.number, None, "killed", last_sign)
+        self.history.begin(connection, self.number, self.run, self._details, now)
         return None
 
     @property
@@ -299,35 +301,6 @@ def _until(seconds: float) -> str:
     )
 
 
-def release(engine: sa.engine.Engine, connection: StateConnection, tables: Tables, sync_id: str) -> str:
-    """Free a lease whoever holds it, forget the run's plan, and return who that was; empty where nobody did.
-
-    :param engine: of the database.
-    :param connection: to it.
-    :param tables: of the states in it.
-    :param sync_id: whose state it is.
-    :raises SettingError: if there is no such state.
-    """
-    now, history = dialect_of(engine, tables.state).now, History(tables, sync_id)
-
-    def free(connection: sa.engine.Connection) -> str:
-        query = sa.select(tables.sync).where(tables.sync.c.sync_id == sync_id).with_for_update()
-        row: Any = connection.execute(query).one_or_none() if columns_of(connection, tables.sync) else None
-        if row is None:
-            raise SettingError(f"sync_id {sync_id!r} has no state here")
-        at = connection.execute(sa.select(now)).scalar_one()
-        history.keep_plan(connection, row.sync_no, row.run, None)
-        if row.token is None or row.expires <= at:
-            return ""
-        mine = sa.update(tables.sync).where(tables.sync.c.sync_no == row.sync_no)
-        connection.execute(mine.values(token=None, holder=None, expires=0))
-        held = history.describe(connection, row.sync_no, row.run)
-        history.end(connection, row.sync_no, None, "killed", at)
-        return held
-
-    return connection.run("freeing its lease", free)
-
-
 def check_owner(sync_id: str, row: Any, write_key: str) -> None:
     """Check that a state is one that this version can read, and about the same source.
 
@@ -341,7 +314,7 @@ def check_owner(sync_id: str, row: Any, write_key: str) -> None:
             f"sync_id {sync_id!r}: its state has layout {row.layout}, this version knows {LAYOUT}: "
             "use the version that wrote it, or start over with SegmentHook.reset"
         )
-    if row.write_key != write_key:
+    if row.write_key not in (write_key, NO_KEY):
         raise SettingError(
             f"sync_id {sync_id!r}: its state is about another source (another write key). To send all to this "
             "one, give it another sync_id, or start over with SegmentHook.reset"

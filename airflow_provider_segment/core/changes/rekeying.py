@@ -6,9 +6,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
 from airflow_provider_segment.core.changes.dry_state import DryState
-from airflow_provider_segment.core.changes.entries import GONE, Entry, StoredEntry, is_alive
+from airflow_provider_segment.core.changes.entries import Entry, StoredEntry, is_alive
 from airflow_provider_segment.core.changes.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.changes.tables import GONE
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.rows.keys import numbers_of, other_forms
 

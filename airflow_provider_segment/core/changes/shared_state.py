@@ -15,6 +15,10 @@ from airflow_provider_segment.core.changes.prefilter.store import numbers_in, pa
 from airflow_provider_segment.core.changes.shared_run import SharedRun
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.errors import SettingError, StateError
+from airflow_provider_segment.core.report import ADD_UP, Report
+
+# In the place of a part: the task that ends the run.
+THE_END = -1
 
 
 class SharedState(State):
@@ -83,6 +87,54 @@ class SharedState(State):
             "ending a run", lambda c: c.execute(sa.delete(part).where(part.c.sync_no == self._lease.number))
         )
 
+    def earlier_tries(self) -> list[dict[str, Any]]:
+        """Return the counts of earlier tries of this task in the run."""
+        mine = str(self._details.holder.try_number)
+        return [counts for number, counts in self._tries().items() if number != mine]
+
+    def write_down(self, report: Report) -> None:
+        """Write down the counts of this task from now on.
+
+        :param report: of the task.
+        """
+        tries, mine = self._tries(), str(self._details.holder.try_number)
+
+        def note(connection: sa.engine.Connection) -> None:
+            counts = report.so_far()
+            tries[mine] = {name: counts[name] for name in ADD_UP}
+            connection.execute(sa.update(self._tables.part).where(*self._of_part).values(tries=json.dumps(tries)))
+
+        self._lease.note = note
+
+    def write_down_whole(self, report: Report) -> None:
+        """Write down the counts of the whole run at its end.
+
+        :param report: of all its tasks.
+        """
+        super().write_down(report)
+
+    def _tries(self) -> dict[str, Any]:
+        """Return the counts of the tries of this task, by their numbers; its row is made where it is not there."""
+        part = self._tables.part
+
+        def read(connection: sa.engine.Connection) -> dict[str, Any]:
+            row = connection.execute(sa.select(part.c.tries).where(*self._of_part)).one_or_none()
+            if row is None:
+                values = {"sync_no": self._lease.number, "run": self.run, "part": self._part}
+                connection.execute(sa.insert(part).values(**values))
+            found: dict[str, Any] = json.loads((row and row.tries) or "{}")
+            return found
+
+        return self._lease.writing("reading what earlier tries did", read)
+
+    @property
+    def _part(self) -> int:
+        return THE_END if self._shared.part is None else self._shared.part
+
+    @property
+    def _of_part(self) -> tuple[Any, ...]:
+        return (*self._of_run, self._tables.part.c.part == self._part)
+
     def keep_part(self, unsettled: Iterable[int], contested: Iterable[int], unmade: Sequence[str]) -> None:
         """Leave what this part has found for the end of the run.
 
@@ -102,7 +154,8 @@ class SharedState(State):
         :raises SettingError: if one has left nothing: then its rows must not be taken for settled.
         """
         part = self._tables.part
-        query = sa.select(part.c.part, part.c.unsettled, part.c.contested, part.c.unmade).where(*self._of_run)
+        query = sa.select(part.c.part, part.c.unsettled, part.c.contested, part.c.unmade)
+        query = query.where(*self._of_run, part.c.part != THE_END)
         found = self._connection.run("reading the parts of the run", lambda c: list(c.execute(query)))
         ended = {row.part for row in found if row.unmade is not None}
         if missing := [first for first, _, _ in (self.plan or {})["shards"] if first not in ended]:
@@ -133,6 +186,8 @@ class SharedState(State):
         if self._stays_held:
             with suppress(StateError):
                 self.refusals.write(patience=LAST_PATIENCE)
+                if self._lease.note is not None:
+                    self._lease.writing("writing down the part", self._lease.note, patience=LAST_PATIENCE)
             self._lease.leave()
             self._connection.close()
         else:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -19,12 +19,10 @@ from airflow_provider_segment.core.changes.lease import LAST_PATIENCE, LEASE_SEC
 from airflow_provider_segment.core.changes.prefilter.store import FilterStore
 from airflow_provider_segment.core.changes.refusals import Refusals
 from airflow_provider_segment.core.changes.shared_run import SharedRun
-from airflow_provider_segment.core.changes.tables import LAYOUT, Tables
-from airflow_provider_segment.core.errors import SegmentError, StateError
+from airflow_provider_segment.core.changes.tables import LAYOUT, NO_KEY, Tables, made_by_one
+from airflow_provider_segment.core.errors import StateError, end_of
+from airflow_provider_segment.core.options import HISTORY_DAYS
 from airflow_provider_segment.core.report import Report
-
-T = TypeVar("T")
-ERROR_CHARACTERS = 2_000
 
 
 class State(Entries):
@@ -41,6 +39,8 @@ class State(Entries):
     :param log: is told who holds the state, of a first run, and of a connection that was lost.
     :param lease_seconds: after which a lease that nobody renews is free.
     :param shared: the task's place in a run that several tasks do.
+    :param history_days: for so long runs are kept in the history.
+    :ivar first_id: the sync_id that the message ids carry, also when it was renamed.
     :ivar is_new: whether this run made it, so that nothing is known yet.
     :ivar filters: what the filter in front of it leaves here.
     :ivar refusals: which calls were refused.
@@ -64,6 +64,7 @@ class State(Entries):
         log: Any = LOG,
         lease_seconds: int = LEASE_SECONDS,
         shared: SharedRun | None = None,
+        history_days: int = HISTORY_DAYS,
     ) -> None:
         self.sync_id = sync_id
         self.place = place
@@ -73,9 +74,9 @@ class State(Entries):
         self._tables = Tables(schema)
         self._sql = dialects.dialect_of(engine, self._tables.state)
         self._connection = StateConnection(engine, log)
-        details = RunDetails(holder, mode, deletes)
-        more = (lease_seconds, shared)
-        self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, details, *more)
+        self._details = RunDetails(holder, mode, deletes, history_days)
+        more = (self._details, lease_seconds, shared)
+        self._lease = Lease(engine, self._connection, self._tables, self._sql.now, sync_id, *more)
         try:
             self._check_file()
             self._make(write_key)
@@ -83,7 +84,7 @@ class State(Entries):
         except BaseException:
             self._connection.close()
             raise
-        self.generation, self.run = self._lease.generation, self._lease.run
+        self.generation, self.run, self.first_id = self._lease.generation, self._lease.run, self._lease.first_id
         self.is_recovering = self._lease.is_recovering
         self.filters = FilterStore(self._connection, self._tables, self._lease.number, self._lease, self._sql)
         self.refusals = Refusals(self._lease, self._tables)
@@ -106,20 +107,24 @@ class State(Entries):
     def _make(self, write_key: str | None) -> None:
         """Make the tables that are missing, and the sync's row, whose generation goes into all message ids."""
         what = f"making its tables ({', '.join(table.name for table in self._tables.meta.sorted_tables)})"
-        _made_by_one(lambda: self._connection.run(what, self._tables.make))
+        made_by_one(lambda: self._connection.run(what, self._tables.make))
         if write_key is None:
             return
         sync, generation = self._tables.sync, uuid.uuid4().hex
         values = {"sync_id": self.sync_id, "layout": LAYOUT, "generation": generation, "write_key": write_key}
 
         def make(connection: sa.engine.Connection) -> bool:
-            query = sa.select(sync.c.generation).where(sync.c.sync_id == self.sync_id)
-            found = connection.execute(query).scalar_one_or_none()
+            mine = sync.c.sync_id == self.sync_id
+            query = sa.select(sync.c.generation, sync.c.write_key).where(mine)
+            found = connection.execute(query).one_or_none()
             if found is None:
                 connection.execute(sa.insert(sync).values(**values, run=0, expires=0, clean=1))
-            return found in (None, generation)
+            elif found.write_key == NO_KEY:
+                connection.execute(sa.update(sync).where(mine).values(**values))
+                return True
+            return found is None or found.generation == generation
 
-        self.is_new = _made_by_one(lambda: self._connection.run(what, make))
+        self.is_new = made_by_one(lambda: self._connection.run(what, make))
 
     def __enter__(self) -> Self:
         """Return the state."""
@@ -127,15 +132,22 @@ class State(Entries):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         """Close it, and write down how the run ended."""
-        outcome = "success" if kind is None else "failed" if issubclass(kind, Exception) else "killed"
-        self.close(outcome, None if error is None else _words(error))
+        self.close(*end_of(error))
 
     def write_down(self, report: Report) -> None:
         """Write down the counts of this run from now on, while it goes on and at its end.
 
         :param report: of the run.
         """
-        self._lease.counts = lambda: json.dumps(report.as_dict())
+        lease = self._lease
+        lease.note = lambda c: lease.history.note(c, lease.number, lease.run, json.dumps(report.so_far()))
+
+    def earlier_tries(self) -> list[dict[str, Any]]:
+        """Return the counts of earlier tries of the task, as far as they are known."""
+        lease, holder = self._lease, self._details.holder
+        return self._connection.run(
+            "reading its history", lambda c: lease.history.earlier_tries(c, lease.number, holder)
+        )
 
     def close(self, outcome: str = "success", error: str | None = None) -> None:
         """Give the lease back and close the connection.
@@ -221,16 +233,3 @@ class State(Entries):
 
         # One try: when it was done and nobody heard of it, there is no lease any more to try it again with.
         return self._lease.writing("resetting it", delete, patience=0)
-
-
-def _words(error: BaseException) -> str:
-    """Return an error in our own words; those of others may hold anything."""
-    return str(error)[:ERROR_CHARACTERS] if isinstance(error, SegmentError) else type(error).__name__
-
-
-def _made_by_one(make: Callable[[], T]) -> T:
-    """Make what is missing; of runs that do that at once those that fail find more of it made with each try."""
-    for _ in range(4):
-        with suppress(StateError):
-            return make()
-    return make()

@@ -8,20 +8,35 @@ a run, which is a try of a task, with its counts. ``segment_refusal``: one row a
 run looked at it last, with the reason. ``segment_known``: how many keys of a call were known when a run began that did
 not end whole. ``segment_filter``: one row a sync, which filter the last run has left (prefilter/). ``segment_arrival``:
 one row a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. ``segment_part``:
-one row a task that sends a part of a run, as long as the run lasts: the numbers of its rows that are not settled, and
-of its keys that have different rows. ``segment_day``: with keep_days, the day of each key's row by the cursor. There is
-no personal data in them but the ids of calls made on "deleted", without which nothing could be sent, and a cursor's
-mark.
+one row a task that sends a part of a run, as long as the run lasts: the numbers of its rows that are not settled, of
+its keys that have different rows, and what its tries counted. ``segment_day``: with keep_days, the day of each key's
+row by the cursor. There is no personal data in them but the ids of calls made on "deleted", without which nothing could
+be sent, and a cursor's mark.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-LAYOUT = 1
+from airflow_provider_segment.core.errors import StateError
 
-_NAME = sa.String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+LAYOUT = 1
+# Contents that no message has: forgotten by a reset, and gone from the source.
+FORGOTTEN, GONE = 0, 1
+# The source of a sync that has runs with sync_mode="all" only, and so no state.
+NO_KEY = ""
+
+T = TypeVar("T")
+
+ID_CHARACTERS = 255
+_NAME = sa.String(ID_CHARACTERS).with_variant(
+    mysql.VARCHAR(ID_CHARACTERS, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
+)
 
 
 class Tables:
@@ -45,6 +60,7 @@ class Tables:
             sa.Column("token", sa.String(32)),
             sa.Column("expires", sa.BigInteger, nullable=False),
             sa.Column("clean", sa.Integer, nullable=False),
+            sa.Column("first_id", _NAME),  # of a sync that was renamed: the sync_id that its message ids carry
         )
         self.call = sa.Table(
             "segment_call",
@@ -84,7 +100,7 @@ class Tables:
             sa.Column("run_id", _NAME, nullable=False),
             sa.Column("map_index", sa.Integer, nullable=False),
             sa.Column("try_number", sa.Integer, nullable=False),
-            sa.Column("mode", sa.String(20), nullable=False),  # changes or reset
+            sa.Column("mode", sa.String(20), nullable=False),  # changes, all or reset
             sa.Column("deletes", sa.Integer, nullable=False),  # whether it looked for keys that are gone
             sa.Column("started", sa.BigInteger, nullable=False),  # seconds since 1970, by the database's clock
             sa.Column("ended", sa.BigInteger),  # of a killed run: its last sign of life
@@ -137,6 +153,7 @@ class Tables:
             sa.Column("unsettled", blob),  # null until the part has ended, and so are the others
             sa.Column("contested", blob),
             sa.Column("unmade", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
+            sa.Column("tries", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),  # what each of them counted, as JSON
         )
         self.day = sa.Table(
             "segment_day",
@@ -169,6 +186,17 @@ class Tables:
                     words = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
                     name = connection.dialect.identifier_preparer.format_table(table)
                     connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {words}")
+
+
+def made_by_one(make: Callable[[], T]) -> T:
+    """Make what is missing; of runs that do that at once those that fail find more of it made with each try.
+
+    :param make: makes it, in a transaction.
+    """
+    for _ in range(4):
+        with suppress(StateError):
+            return make()
+    return make()
 
 
 def columns_of(connection: sa.engine.Connection, table: sa.Table) -> set[str]:
