@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import timedelta
 
 from airflow_provider_segment.compat import Stats
@@ -17,15 +18,20 @@ def emit(sync_id: str, report: Report) -> None:
     :param sync_id: a tag of each.
     :param report: of the run.
     """
-    tags = {"sync_id": sync_id}
+    tags = {"sync_id": _tag(sync_id)}
     try:
         for call, counts in report.as_dict()["by_call"].items():
             for end in ENDS:
                 if counts[end]:
-                    Stats.incr("segment.calls", counts[end], tags=tags | {"call": call, "end": end})
+                    Stats.incr("segment.calls", counts[end], tags=tags | {"call": _tag(call), "end": end})
         for name in ("requests", "retries"):
             if number := getattr(report, name):
                 Stats.incr(f"segment.{name}", number, tags=tags)
         Stats.timing("segment.seconds", timedelta(seconds=report.seconds), tags=tags)
     except Exception as error:  # noqa: BLE001  whatever the backend of the metrics raises
         log.warning("Airflow's metrics did not take the counts (%s)", type(error).__name__)
+
+
+def _tag(name: str) -> str:
+    """Return a name as a tag: StatsD takes a colon for the end of it, and InfluxDB a comma and a blank."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)

@@ -134,6 +134,7 @@ def _record(task_run: TaskRun, options: Options, run: Sequence[Any], log: Any, *
             conn_id=options.state_conn_id,
             schema=options.state_schema,
             path=options.state_path,
+            log=log,
         )
     if task_run.store is None or None in run:
         return None

@@ -130,6 +130,7 @@ def open_record(
     conn_id: str | None,
     schema: str | None,
     path: str | None,
+    log: Any = LOG,
 ) -> RunRecord:
     """Return the line of a run with ``sync_mode="all"`` in the history; its end closes it.
 
@@ -139,12 +140,13 @@ def open_record(
     :param conn_id: as for open_state(); so are ``schema`` and ``path``.
     :param schema: of the connection.
     :param path: of a SQLite file.
+    :param log: is told of a database that fails while the run goes on.
     :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
     :raises StateError: if the database fails.
     """
     engine = file_to_write(path) if path is not None else database(conn_id or "")
     try:
-        return RunRecord(engine, sync_id, details, schema=schema, has_ended=has_ended)
+        return RunRecord(engine, sync_id, details, schema=schema, log=log, has_ended=has_ended)
     except BaseException:
         engine.dispose()
         raise

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+from airflow_provider_segment.core.changes import lease
 
 # What a task and `dag.test()` import; modules that this Airflow does not have are passed over.
 WARM = [
@@ -35,3 +40,25 @@ def start(work: Callable[..., object], *arguments: Any) -> Any:
     process = context.Process(target=work, args=arguments)
     process.start()
     return process
+
+
+def killed_before(what: str, task: Callable[[], Any]) -> None:
+    """Run a task in a process that is killed before a transaction of the state, and notes its counts in each before.
+
+    :param what: the transaction does.
+    :param task: to be run.
+    """
+    if (child := os.fork()) == 0:
+        lease.NOTE_SECONDS = 0.0
+        writing = lease.Lease.writing
+
+        def dies(self: Any, doing: str, *asked: Any, **more: Any) -> Any:
+            if doing == what:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return writing(self, doing, *asked, **more)
+
+        lease.Lease.writing = dies  # type: ignore[method-assign, assignment]  # of this process, which ends here
+        with suppress(BaseException):
+            task()
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filtered import DATABASES, LEFT, USERS, Source, Sync, made_source
 from groups import GroupRun
+from processes import killed_before
 from runs import HAS_STORE, NO_WAIT, RunDag, again, new_dag
 from warehouses import SqliteWarehouse
 
 from airflow_provider_segment.calls import Identify
-from airflow_provider_segment.core.changes import lease
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
@@ -41,24 +37,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
         return mode | {"state_conn_id": request.getfixturevalue("mariadb_connection")}
     request.getfixturevalue("postgres")
     return mode | {"state_conn_id": name}
-
-
-def killed_before(what: str, task: Callable[[], Any]) -> None:
-    """Run a task in a process that is killed before a transaction of the state, and notes its counts in each before."""
-    if (child := os.fork()) == 0:
-        lease.NOTE_SECONDS = 0.0
-        writing = lease.Lease.writing
-
-        def dies(self: Any, doing: str, *asked: Any, **more: Any) -> Any:
-            if doing == what:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return writing(self, doing, *asked, **more)
-
-        lease.Lease.writing = dies  # type: ignore[method-assign, assignment]  # of this process, which ends here
-        with suppress(BaseException):
-            task()
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
 def operator(sql: str, **settings: Any) -> SqlToSegmentOperator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -11,14 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_provider_segment.core.changes.connection import StateConnection
+from airflow_provider_segment.core.changes.connection import LOG, StateConnection
 from airflow_provider_segment.core.changes.dialects import dialect_of
 from airflow_provider_segment.core.changes.history import History, RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.tables import LAYOUT, NO_KEY, Tables, made_by_one
 from airflow_provider_segment.core.errors import StateError
-
-log = logging.getLogger(__name__)
 
 # Seconds between writes, and for which a lost connection is tried again at the end.
 EVERY, PATIENCE = 5.0, 3.0
@@ -31,6 +28,7 @@ class RunRecord:
     :param sync_id: whose run it is.
     :param details: of the run.
     :param schema: of the database.
+    :param log: is told of a database that fails while the run goes on.
     :param has_ended: tells whether the DAG run of another task has ended: then a run that stands there as going on was
         killed.
     :ivar earlier: the counts of earlier tries of the task.
@@ -44,9 +42,10 @@ class RunRecord:
         details: RunDetails,
         *,
         schema: str | None = None,
+        log: Any = LOG,
         has_ended: Callable[[Holder], bool] = lambda _: False,
     ) -> None:
-        self._details, self._has_ended = details, has_ended
+        self._details, self._has_ended, self._log = details, has_ended, log
         self._tables = Tables(schema)
         self._now = dialect_of(engine, self._tables.state).now
         self._history = History(self._tables, sync_id)
@@ -118,4 +117,4 @@ class RunRecord:
         try:
             self._connection.run(what, work, patience=PATIENCE)
         except StateError as error:
-            log.warning("The history of the sync lacks something: %s", error)
+            self._log.warning("The history of the sync lacks something: %s", error)
