@@ -80,7 +80,7 @@ def _history(hook: SegmentHook, options: argparse.Namespace, where: dict[str, An
     runs = hook.history(options.sync_id, last=options.last, **where)
     if options.output in ("json", "yaml"):
         return runs
-    names = ("run", "state", "mode", "started", "ended", "run_id", "rows", "skipped", "accepted", "invalid", "rejected")
+    names = ("run", "state", "started", "seconds", "run_id", "rows", "skipped", "accepted", "invalid", "rejected")
     return [{name: run[name] for name in names} for run in runs]
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 import runs
+import thirty_runs
 from airflow.providers.common.compat.sdk import DAG, task
 from doc_blocks import BLOCKS, ROOT, Block
 
@@ -275,6 +276,7 @@ COMMANDS: dict[str, Callable[[str, Place], str]] = {
     r"export AIRFLOW_CONN_": export,
     r"airflow (connections|pools|db|dags) ": airflow,
     r"python -m airflow_provider_segment\.testing": local_segment,
+    r"python -m airflow_provider_segment [a-z]+ ": lambda command, place: thirty_runs.run(command, place.folder),
     r"python -m pytest ": own_tests,
 }
 

@@ -126,7 +126,7 @@ class TestExplain:
         }
         assert "(http_400)" in found[2, "identify"][1]
         assert "Before that" not in found[2, "identify"][1]
-        assert "Before that: " in found[3, "identify"][1]
+        assert "1 calls of it were accepted before" in found[3, "identify"][1]
         assert found[4, "track:Left"][1].endswith("1 calls of it were accepted so far")
 
     def test_a_refusal_is_forgotten_when_the_row_is_mended(self, segment: SegmentServer, sync: Sync) -> None:

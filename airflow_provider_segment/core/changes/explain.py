@@ -90,9 +90,16 @@ class Reader:
             if (refused := self._connection.execute(query).first()) is not None:
                 where = f"{refused.field}: " if refused.field else ""
                 why = f"Refused in {self._run(refused.run)}: {where}{refused.reason} ({refused.code})"
-                before = "" if row is None else f". Before that: {found['said']}"
-                found = {"state": "refused", "said": f"{why}{before}"}
+                found = {"state": "refused", "said": f"{why}{self._before(row, refused)}"}
         return found
+
+    def _before(self, row: Any, refused: Any) -> str:
+        """Return what is known of a refused call besides, from its entry."""
+        if row is None:
+            return ""
+        if row.doubt and refused.stage == "delivery":  # the posted content was written over what was accepted before it
+            return f". {row.sent:,} calls of it were accepted before"
+        return f". Before that: {self._said_of(row)['said']}"
 
     def _said_of(self, row: Any) -> dict[str, str]:
         run = self._run(row.run)
