@@ -1,6 +1,6 @@
 """The state of a deployment with 30 runs of three syncs, as the pages ask it.
 
-thirty_runs.sql.gz was made by real runs, those of tests/browser/make_thirty_runs.py: first loads, changes, departures, a
+thirty_runs.sql.gz was made by real runs, by tests/browser/make_thirty_runs.py: first loads, changes, departures, a
 kill, tries that failed, refusals of both kinds, a group; then the times were set apart by an hour, six or a day.
 """
 
