@@ -114,9 +114,14 @@ class RejectedError(SegmentError):
 
 
 class NotSentError(SegmentError):
-    """Calls were not sent for a reason that may pass."""
+    """Calls were not sent for a reason that may pass.
+
+    :ivar wait: seconds that the Public API asked to wait before another try; None where it did not.
+    """
 
     retry_helps = True
+
+    wait: float | None = None
 
 
 class Refused(Exception):

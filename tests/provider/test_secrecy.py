@@ -560,7 +560,7 @@ def test_tokens_show_nowhere(stage: Stage, eyes: Eyes, run_dag: RunDag, refused:
             assert refused
             eyes.see_error(error)
         hook = SegmentHook()
-        eyes.see("repr", hook, hook.settings, hook.settings.oauth, hook.settings.write_key, hook.test_connection())
+        eyes.see("repr", hook, hook.settings, hook.settings.oauth, hook.settings.public_api, hook.test_connection())
         if refused != "sources":
             transport = hook.get_conn()
             eyes.see("repr", transport, transport._tokens)
