@@ -21,7 +21,7 @@ from airflow_provider_segment.core.errors import (
 )
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.messages import Message
-from airflow_provider_segment.core.report import Rejection, Report
+from airflow_provider_segment.core.report import Rejection, Report, utc_now
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
@@ -159,7 +159,8 @@ class Accounting:
         """Count what had no other end as not sent."""
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.seconds = round(time.monotonic() - report.started, 3)
+        report.seconds = round(time.monotonic() - report.clock, 3)
+        report.ended = utc_now()
 
 
 def check_refused(report: Report, allowed: float) -> None:

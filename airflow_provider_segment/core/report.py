@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections import Counter
 from dataclasses import dataclass, field, fields
@@ -34,6 +35,11 @@ class Rejection:
         return f"row {self.row}, {where}: {self.code}: {self.reason}"
 
 
+def utc_now() -> str:
+    """Return the time as text, ISO 8601 in UTC."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+
+
 @dataclass(slots=True)
 class Report:
     """The counts of a run; always ``calls == unchanged + invalid + accepted + rejected + not_sent``.
@@ -55,6 +61,8 @@ class Report:
     :param retries: requests that repeated an earlier one.
     :param bytes: bytes of all request bodies.
     :param seconds: how long it took.
+    :param started: when, as ISO 8601 text in UTC.
+    :param ended: when; None while it runs, and where it ended before its first row.
     :param planned: by call, what was to be sent: ``{"identify": {"added": 12, "updated": 3, "deleted": 0}}``, or in
         ``sync_mode="all"`` ``{"identify": {"all": 30000}}``; whether it was sent and accepted or not.
     :param warnings: by call, the accepted or valid messages that Engage and Unify drop for their many names; and by
@@ -78,16 +86,18 @@ class Report:
     retries: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    started: str = field(default_factory=utc_now)
+    ended: str | None = None
     planned: dict[str, dict[str, int]] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     warned: dict[str, str] = field(default_factory=dict, repr=False)
     reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter, repr=False)
     examples: dict[tuple[str, str, str], Rejection] = field(default_factory=dict, repr=False)
-    started: float = field(default_factory=time.monotonic, repr=False)
+    clock: float = field(default_factory=time.monotonic, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as plain data, for XCom; with warnings where there are any."""
-        hidden = {"reasons", "examples", "started", "warned"} | (set() if self.warnings else {"warnings"})
+        hidden = {"reasons", "examples", "clock", "warned"} | (set() if self.warnings else {"warnings"})
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
 
     def warn(self, call: str, code: str, reason: str, number: int = 1) -> None:
