@@ -21,7 +21,7 @@ from airflow_provider_segment.core.errors import (
 )
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.messages import Message
-from airflow_provider_segment.core.report import Rejection, Report, utc_now
+from airflow_provider_segment.core.report import Rejection, Report, utc_text
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
@@ -160,7 +160,7 @@ class Accounting:
         report = self._report
         report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
         report.seconds = round(time.monotonic() - report.clock, 3)
-        report.ended = utc_now()
+        report.ended = utc_text()
 
 
 def check_refused(report: Report, allowed: float) -> None:

@@ -35,9 +35,12 @@ class Rejection:
         return f"row {self.row}, {where}: {self.code}: {self.reason}"
 
 
-def utc_now() -> str:
-    """Return the time as text, ISO 8601 in UTC."""
-    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+def utc_text(time: dt.datetime | None = None) -> str:
+    """Return a time as text, ISO 8601 in UTC.
+
+    :param time: an aware time; default now.
+    """
+    return (time or dt.datetime.now(dt.UTC)).astimezone(dt.UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class Report:
     :param retries: requests that repeated an earlier one.
     :param bytes: bytes of all request bodies.
     :param seconds: how long it took.
-    :param started: when, as ISO 8601 text in UTC.
+    :param started: when, as ISO 8601 text in UTC; of a later try when the DAG run did.
     :param ended: when; None while it runs, and where it ended before its first row.
     :param planned: by call, what was to be sent: ``{"identify": {"added": 12, "updated": 3, "deleted": 0}}``, or in
         ``sync_mode="all"`` ``{"identify": {"all": 30000}}``; whether it was sent and accepted or not.
@@ -86,7 +89,7 @@ class Report:
     retries: int = 0
     bytes: int = 0
     seconds: float = 0.0
-    started: str = field(default_factory=utc_now)
+    started: str = field(default_factory=utc_text)
     ended: str | None = None
     planned: dict[str, dict[str, int]] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)

@@ -163,7 +163,7 @@ class SegmentHook(CallMethods, BaseHook):
         :raises SegmentError: if a message is not valid or was not accepted; the good ones were sent.
         """
         task_run = task.current(context)
-        report = self.report = Report()
+        report = self.report = task_run.new_report()
         with task.leaves_report(task_run, lambda: report):
             sigterm.watch(task_run)
             named = task_run.with_ids(messages, self.write_key)
@@ -201,7 +201,7 @@ class SegmentHook(CallMethods, BaseHook):
         :raises SegmentError: if not all went well; it carries the report.
         """
         task_run = task.current(context)
-        report = self.report = Report()
+        report = self.report = task_run.new_report()
         with task.leaves_report(task_run, lambda: report), ExitStack() as outer:
             sigterm.watch(task_run)
             settled = Options(**options)

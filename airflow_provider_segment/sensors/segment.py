@@ -85,7 +85,7 @@ class SegmentDeliverySensor(KeepsText, BaseSensorOperator):
                 return sent.result(Arrived())
             sent.window.check(dt.datetime.now(dt.UTC))
             hook = SegmentHook(self.segment_conn_id)
-            source_id, api = self.source_id or hook.source_id, hook.public_api
+            api, source_id = hook.public_api, self.source_id or hook.source_id
         if self.deferrable:
             self._defer(source_id, sent)
         self._settling = Settling(api, source_id, sent, self.settle_seconds)

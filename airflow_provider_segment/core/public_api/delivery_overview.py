@@ -20,6 +20,7 @@ _GRANULARITIES = (
 KEPT_DAYS = 30
 # An event is counted when Segment has handled it, which is not before it was acknowledged to us.
 _MARGIN = dt.timedelta(minutes=1)
+_INSTANT = dt.timedelta(seconds=1)
 # A group of 4 hours by the minute takes 14 KB, and 1 MB of an answer is read.
 _PAGE = {"pagination.count": "50"}
 _LINES = 20
@@ -108,7 +109,7 @@ class Window:
                 break
         else:
             start = max(start, now - oldest + _MARGIN)  # the first day of 30 is not whole any more
-        times = {"startTime": start.isoformat(), "endTime": max(min(end, now), start + _MARGIN).isoformat()}
+        times = {"startTime": start.isoformat(), "endTime": max(min(end, now), start + _INSTANT).isoformat()}
         return {**times, "granularity": granularity}
 
     def __str__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from airflow_provider_segment.core.errors import NotArrivedError, SettingError
 from airflow_provider_segment.core.public_api.client import PublicApi
 from airflow_provider_segment.core.public_api.delivery_overview import Arrived, Window, ask
+from airflow_provider_segment.core.report import utc_text
 
 UNKNOWN = (
     "What cannot be known: the numbers are of all senders of the source; Segment may still count late minutes, and "
@@ -122,23 +123,26 @@ class Settling:
         return Verdict.MISSING if now - self._since >= self._settle_seconds else Verdict.WAIT
 
 
-def sent_of(report: Mapping[str, Any], tolerance: float) -> Sent:
-    """Return what a report says was sent.
+def sent_of(report: Any, tolerance: float) -> Sent:
+    """Return what a report says was sent, or the reports of mapped tasks together.
 
-    :param report: of a run, as plain data.
+    :param report: of a run, as plain data; or a sequence of them.
     :param tolerance: a share from 0 to below 1.
     :raises SettingError: if it is no report of a run.
     """
     wanted = "report: expected what a sync returns, such as sync.output, or its XCom 'report' where it failed"
-    if not isinstance(report, Mapping):
+    is_several = isinstance(report, Sequence) and not isinstance(report, str)
+    reports = list(report) if is_several else [report]
+    if not reports or not all(isinstance(one, Mapping) for one in reports):
         raise SettingError(f"{wanted}; found a {type(report).__name__}")
-    accepted, started, ended = (report.get(name) for name in ("accepted", "started", "ended"))
-    if isinstance(accepted, bool) or not isinstance(accepted, int):
+    counts = [one.get("accepted") for one in reports]
+    if not all(isinstance(count, int) and not isinstance(count, bool) for count in counts):
         raise SettingError(f"{wanted}; found none of its counts")
-    if not isinstance(started, str):
+    if not all(one.get("started") for one in reports):
         raise SettingError("report: it does not say when its run started; run the sync again with this version")
-    times = [dt.datetime.now(dt.UTC) if text is None else _time(text) for text in (started, ended)]
-    return Sent(accepted, Window(*times), tolerance)
+    started = min(_time(one["started"]) for one in reports)
+    ended = max(_time(one.get("ended") or utc_text()) for one in reports)
+    return Sent(sum(counts), Window(started, ended), tolerance)
 
 
 def _time(text: Any) -> dt.datetime:
