@@ -38,6 +38,7 @@ class SegmentDeliverySensor(KeepsText, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("report", "source_id", "segment_conn_id")
+    text_fields: ClassVar[Sequence[str]] = ("source_id", "segment_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"report": "json"}
     ui_color = "#d9f2e6"
 
@@ -92,6 +93,8 @@ class SegmentDeliverySensor(KeepsText, BaseSensorOperator):
         try:
             return super().execute(context)
         except AirflowSensorTimeout as error:
+            if (last := self._settling.last) is not None and sent.is_enough(last):
+                return self._end(sent.result(last), sent.said(last))
             raise AirflowSensorTimeout(f"{error} {sent.missing(self._settling.last)}") from None
 
     def poke(self, context: Context) -> bool | PokeReturnValue:

@@ -193,6 +193,13 @@ def test_what_has_not_arrived_in_time_fails(
 
 
 @WAITS
+def test_enough_at_the_timeout_is_enough(segment: SegmentServer, run_dag: RunDag, deferrable: bool) -> None:
+    """Where the time is over after one look that found all, the task succeeds."""
+    run = run_both(run_dag, deferrable=deferrable, timeout=0.0)
+    assert (run.state, run.xcom("arrived")["received"]) == ("success", 200)
+
+
+@WAITS
 @pytest.mark.parametrize(("tolerance", "state"), [(0.01, "success"), (0.001, "failed")])
 def test_a_tolerance_lets_some_be_missing(
     segment: SegmentServer, run_dag: RunDag, deferrable: bool, tolerance: float, state: str
