@@ -34,6 +34,11 @@ class Script:
         with self._lock:
             self._left.extend(added)
 
+    def clear(self) -> None:
+        """Answer as usual from now on."""
+        with self._lock:
+            self._left.clear()
+
     def step(self, request: Request) -> Reply | Fault:
         """Take the next step.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from cluster import Cluster
 from warehouses import PostgresWarehouse
 
@@ -41,7 +43,8 @@ def test_a_sensor_waits_without_a_worker(
     looks = len(segment.requests)
     run.wait_for("looks of the triggerer", lambda: len(segment.requests) >= looks + 6)
     assert [pid for worker in cluster.workers for pid in worker.task_pids()] == []
-    overview.add("successfully-received", ROWS, event_type="identify")
+    in_the_run = dt.datetime.fromisoformat(run.xcom("sync")["started"])
+    overview.add("successfully-received", ROWS, event_type="identify", at=in_the_run)
     assert run.wait() == "success"
     found = run.xcom("arrived")
     assert (found["accepted"], found["received"], found["filtered"]) == (ROWS, ROWS, ROWS)
