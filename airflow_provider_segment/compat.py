@@ -13,30 +13,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import AirflowFailException as AirflowFailException
     from airflow.providers.common.compat.sdk import AirflowNotFoundException as AirflowNotFoundException
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout as AirflowSensorTimeout
     from airflow.providers.common.compat.sdk import BaseHook as BaseHook
     from airflow.providers.common.compat.sdk import BaseNotifier as BaseNotifier
     from airflow.providers.common.compat.sdk import BaseOperator as BaseOperator
     from airflow.providers.common.compat.sdk import BaseOperatorLink as BaseOperatorLink
+    from airflow.providers.common.compat.sdk import BaseSensorOperator as BaseSensorOperator
     from airflow.providers.common.compat.sdk import Context as Context
     from airflow.providers.common.compat.sdk import ObjectStoragePath as ObjectStoragePath
+    from airflow.providers.common.compat.sdk import PokeReturnValue as PokeReturnValue
     from airflow.providers.common.compat.sdk import Stats as Stats
     from airflow.providers.common.compat.sdk import TaskGroup as TaskGroup
     from airflow.providers.common.compat.sdk import XCom as XCom
     from airflow.providers.common.compat.sdk import XComArg as XComArg
     from airflow.providers.common.compat.sdk import get_current_context as get_current_context
     from airflow.providers.common.compat.sdk import mask_secret as mask_secret
+    from airflow.triggers.base import BaseTrigger as BaseTrigger
+    from airflow.triggers.base import TriggerEvent as TriggerEvent
 
 _SDK = "airflow.providers.common.compat.sdk"
 # Where Airflow 3.0 and 3.1 have a name, then where 2.11 has it.
 _PLACES = {
     "AirflowFailException": ("airflow.exceptions",),
     "AirflowNotFoundException": ("airflow.exceptions",),
+    "AirflowSensorTimeout": ("airflow.exceptions",),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
     "BaseNotifier": ("airflow.sdk.bases.notifier", "airflow.notifications.basenotifier"),
     "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
     "BaseOperatorLink": ("airflow.sdk", "airflow.models.baseoperatorlink"),
+    "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),
     "Context": ("airflow.sdk", "airflow.utils.context"),
     "ObjectStoragePath": ("airflow.sdk", "airflow.io.path"),
+    "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
     "Stats": ("airflow.stats",),
     "TaskGroup": ("airflow.sdk", "airflow.utils.task_group"),
     "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
@@ -48,10 +56,14 @@ _PLACES = {
         "airflow.utils.log.secrets_masker",
     ),
 }
+# These common-compat leaves to Airflow, which has had them at one place.
+_AIRFLOWS = dict.fromkeys(("BaseTrigger", "TriggerEvent"), "airflow.triggers.base")
 
 
 def __getattr__(name: str) -> Any:
     """Import a name when it is first asked for: all of them together would cost every DAG file a second."""
+    if name in _AIRFLOWS:
+        return getattr(import_module(_AIRFLOWS[name]), name)
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     for place in (_SDK, *_PLACES[name]):
@@ -59,6 +71,13 @@ def __getattr__(name: str) -> Any:
             found = globals()[name] = getattr(import_module(place), name)
             return found
     raise ImportError(f"Airflow has no {name} in {', '.join(_PLACES[name])}, nor common-compat in its module sdk")
+
+
+def default_deferrable() -> bool:
+    """Return whether tasks wait in the triggerer where the DAG does not say."""
+    from airflow.configuration import conf
+
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 
 def max_map_length() -> int:

@@ -68,12 +68,13 @@ CONN_FIELDS: dict[str, Any] = {
     },
     "public_api_token": {
         "label": "Public API token",
-        "description": "In place of a write key, which is then looked up with Segment's Public API.",
+        "description": "For what asks Segment's Public API, such as SegmentDeliverySensor; and in place of a write "
+        "key, which is then looked up.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "source_id": {
         "label": "Source id",
-        "description": "The source whose write key is looked up with the Public API token.",
+        "description": "The source, as the Public API knows it; it needs the token.",
         "schema": {"type": ["string", "null"]},
     },
     "oauth_client_id": {
@@ -108,6 +109,8 @@ def get_provider_info() -> dict[str, Any]:
         "description": "The rows of any SQL query become Segment calls, in batches, every one accounted for.",
         "integrations": [{"integration-name": "Segment", "external-doc-url": _DOCS, "tags": ["service"]}],
         "operators": [{"integration-name": "Segment", "python-modules": [f"{package}.operators.segment"]}],
+        "sensors": [{"integration-name": "Segment", "python-modules": [f"{package}.sensors.segment"]}],
+        "triggers": [{"integration-name": "Segment", "python-modules": [f"{package}.triggers.segment"]}],
         "hooks": [{"integration-name": "Segment", "python-modules": [f"{package}.hooks.segment"]}],
         "transfers": [
             {

@@ -15,6 +15,7 @@ SegmentError
 ├── TooFewRowsError    wait for the load, mend the query, or lower `min_rows`: there are fewer rows
 ├── UnfinishedError    clear the tasks of a group that failed: parts of its run are not sent
 ├── RejectsError       make room for the file of rejects
+├── NotArrivedError    look at the table: Segment acknowledged calls, and did not receive them all
 ├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
 └── NotSentError       try again: calls were not sent for a reason that may pass
 
@@ -115,10 +116,19 @@ class RejectedError(SegmentError):
     """More calls were refused than `max_rejected` allows; all the good ones were sent."""
 
 
+class NotArrivedError(SegmentError):
+    """Segment acknowledged calls, and its Delivery Overview does not show that it received them all."""
+
+
 class NotSentError(SegmentError):
-    """Calls were not sent for a reason that may pass."""
+    """Calls were not sent for a reason that may pass.
+
+    :ivar wait: seconds that the Public API asked to wait before another try; None where it did not.
+    """
 
     retry_helps = True
+
+    wait: float | None = None
 
 
 class Refused(Exception):

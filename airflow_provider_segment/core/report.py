@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -40,6 +41,14 @@ class Rejection:
         return f"row {self.row}, {where}: {self.code}: {self.reason}"
 
 
+def utc_text(time: dt.datetime | None = None) -> str:
+    """Return a time as text, ISO 8601 in UTC.
+
+    :param time: an aware time; default now.
+    """
+    return (time or dt.datetime.now(dt.UTC)).astimezone(dt.UTC).isoformat(timespec="milliseconds")
+
+
 @dataclass(slots=True)
 class Report:
     """The counts of a run; always ``calls == unchanged + invalid + accepted + rejected + not_sent``.
@@ -61,6 +70,8 @@ class Report:
     :param retries: requests that repeated an earlier one.
     :param bytes: bytes of all request bodies.
     :param seconds: how long it took.
+    :param started: when, as ISO 8601 text in UTC; of a later try when the DAG run did.
+    :param ended: when; None while it runs, and where it ended before its first row.
     :param planned: by call, what was to be sent: ``{"identify": {"added": 12, "updated": 3, "deleted": 0}}``, or in
         ``sync_mode="all"`` ``{"identify": {"all": 30000}}``; whether it was sent and accepted or not.
     :param by_call: by call, how many there were and how they ended: ``{"identify": {"calls": 15, "accepted": 15, ...``.
@@ -86,18 +97,20 @@ class Report:
     retries: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    started: str = field(default_factory=utc_text)
+    ended: str | None = None
     planned: dict[str, dict[str, int]] = field(default_factory=dict)
     by_call: dict[str, dict[str, int]] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
     warned: dict[str, str] = field(default_factory=dict, repr=False)
     reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter, repr=False)
     examples: dict[tuple[str, str, str], Rejection] = field(default_factory=dict, repr=False)
-    started: float = field(default_factory=time.monotonic, repr=False)
+    clock: float = field(default_factory=time.monotonic, repr=False)
     earlier: list[Mapping[str, Any]] = field(default_factory=list, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as plain data, for XCom; with warnings and ``all_tries`` where there are any."""
-        hidden = {"reasons", "examples", "started", "warned", "earlier"} | (set() if self.warnings else {"warnings"})
+        hidden = {"reasons", "examples", "clock", "warned", "earlier"} | (set() if self.warnings else {"warnings"})
         counts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         return counts | {"by_call": self._by_call()} | ({"all_tries": self.all_tries} if self.earlier else {})
 
@@ -110,12 +123,13 @@ class Report:
 
     def so_far(self) -> dict[str, Any]:
         """Return the counts of a run that goes on: what has no end yet counts as not sent."""
-        seconds = self.seconds or round(time.monotonic() - self.started, 3)
+        seconds = self.seconds or round(time.monotonic() - self.clock, 3)
         return self.as_dict() | {"not_sent": self._unsent, "seconds": seconds}
 
     def close(self) -> None:
         """Count what had no other end as not sent."""
-        self.not_sent, self.seconds = self._unsent, round(time.monotonic() - self.started, 3)
+        self.not_sent, self.seconds = self._unsent, round(time.monotonic() - self.clock, 3)
+        self.ended = utc_text()
 
     @property
     def _unsent(self) -> int:

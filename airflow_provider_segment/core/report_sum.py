@@ -24,6 +24,8 @@ def summed(reports: Sequence[Mapping[str, Any]], seconds: float) -> Report:
     total = Report(seconds=round(seconds, 3))
     for name in _NUMBERS:
         setattr(total, name, sum(report[name] for report in reports))
+    total.started = min((report["started"] for report in reports), default=total.started)
+    total.ended = max((report["ended"] for report in reports if report["ended"]), default=None)
     for report in reports:
         for call, kinds in report["planned"].items():
             known = total.planned.setdefault(call, dict.fromkeys(kinds, 0))

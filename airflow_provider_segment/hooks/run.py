@@ -121,7 +121,7 @@ def progress(log: Any, total: int | None, seconds: float, note: Callable[[], Non
         now = time.monotonic()
         if now - last >= seconds:
             last = now
-            elapsed = now - report.started
+            elapsed = now - report.clock
             log.info(
                 "%s rows read%s, %s calls, %s accepted, %s a second, after %s s",
                 f"{report.rows:,}",

@@ -26,6 +26,7 @@ from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import fingerprint
 from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.public_api.client import PublicApi
 from airflow_provider_segment.core.public_api.write_key import fetch_write_key
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.pages import Pages, pages_of
@@ -98,14 +99,38 @@ class SegmentHook(CallMethods, StateMethods, BaseHook):
         :raises SegmentError: if the Public API does not tell it.
         """
         settings = self.settings
-        source = settings.write_key
-        if isinstance(source, str):
-            return source
-        key = fetch_write_key(
-            source.server, source.source_id, source.token, timeout=settings.timeout, proxy=settings.proxy
-        )
+        if settings.write_key is not None:
+            return settings.write_key
+        key = fetch_write_key(self.public_api, self.source_id)
         mask_secret(key)
         return key
+
+    @cached_property
+    def public_api(self) -> PublicApi:
+        """Segment's Public API, with the connection's token.
+
+        :raises SettingError: if the connection has none.
+        """
+        settings = self.settings
+        if (access := settings.public_api) is None:
+            raise SettingError(
+                f"connection {self.segment_conn_id!r}: public_api_token is missing: a token of Segment's Public API"
+            )
+        policy = RetryPolicy(settings.deadline)
+        return PublicApi(access.server, access.token, timeout=settings.timeout, proxy=settings.proxy, policy=policy)
+
+    @property
+    def source_id(self) -> str:
+        """The source's id, which the Public API wants.
+
+        :raises SettingError: if the connection does not say it.
+        """
+        access = self.settings.public_api
+        if access is None or access.source_id is None:
+            raise SettingError(
+                f"connection {self.segment_conn_id!r}: source_id is missing: the source's id in Segment's Public API"
+            )
+        return access.source_id
 
     def get_conn(self) -> Transport:
         """Return what posts batches to the connection's endpoint; the calls below are easier to use."""
@@ -139,7 +164,7 @@ class SegmentHook(CallMethods, StateMethods, BaseHook):
         :raises SegmentError: if a message is not valid or was not accepted; the good ones were sent.
         """
         task_run = task.current(context)
-        report = self.report = Report()
+        report = self.report = task_run.new_report()
         with task.leaves_report(task_run, lambda: report):
             sigterm.watch(task_run)
             named = task_run.with_ids(messages, self.write_key)
@@ -178,7 +203,7 @@ class SegmentHook(CallMethods, StateMethods, BaseHook):
         :raises SegmentError: if not all went well; it carries the report.
         """
         task_run = task.current(context)
-        report = self.report = Report()
+        report = self.report = task_run.new_report()
         with task.leaves_report(task_run, lambda: report), ExitStack() as outer:
             sigterm.watch(task_run)
             settled = Options(**options)

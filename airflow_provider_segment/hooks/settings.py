@@ -62,16 +62,16 @@ class OAuth:
 
 
 @dataclass(frozen=True)
-class KeySource:
-    """Where the write key is looked up, when the connection does not hold it.
+class PublicApiAccess:
+    """How the Public API is asked: for the write key, where the connection does not hold it, and by operators.
 
     :param server: base URL of the Public API.
-    :param source_id: of the source.
+    :param source_id: of the source; None where the connection does not say it.
     :param token: of the Public API.
     """
 
     server: str
-    source_id: str
+    source_id: str | None
     token: str = field(repr=False)
 
 
@@ -80,24 +80,26 @@ class Settings:
     """A connection's settings.
 
     :param endpoint: base URL with ``/v1``.
-    :param write_key: the source's key, or where to look it up.
+    :param write_key: the source's key; None where it is looked up with the Public API.
     :param events_per_second: the limit for each task; 0 means none.
     :param timeout: seconds for one request.
     :param deadline: seconds for one batch with its tries.
     :param proxy: URL of a proxy.
     :param oauth: for sources that require it.
+    :param public_api: where the connection has a token of it.
     :param success: what the endpoint answers when it has taken a batch.
     :param workspace_slug: the workspace's name in the addresses of Segment's app.
     :param source_slug: the source's name there.
     """
 
     endpoint: str
-    write_key: str | KeySource = field(repr=False)
+    write_key: str | None = field(repr=False)
     events_per_second: float = 0
     timeout: float = 30.0
     deadline: float = 600.0
     proxy: str | None = field(default=None, repr=False)
     oauth: OAuth | None = None
+    public_api: PublicApiAccess | None = None
     success: Success = Success.SEGMENT
     workspace_slug: str | None = None
     source_slug: str | None = None
@@ -105,8 +107,8 @@ class Settings:
     @property
     def secrets(self) -> list[str]:
         """What must never be logged; Airflow masks by itself only the fields whose names it knows."""
-        key = self.write_key if isinstance(self.write_key, str) else self.write_key.token
-        return [key, *([self.oauth.private_key] if self.oauth else [])]
+        found = [self.write_key, self.public_api and self.public_api.token, self.oauth and self.oauth.private_key]
+        return [secret for secret in found if secret]
 
     @property
     def debugger_url(self) -> str | None:
@@ -118,8 +120,8 @@ class Settings:
     @property
     def asset_uri(self) -> str:
         """The source as an Airflow asset: ``segment://<host>/<source>``, by its slug, else its id, else a hash."""
-        key = self.write_key
-        source = self.source_slug or (key.source_id if isinstance(key, KeySource) else fingerprint(key))
+        looked_up = self.public_api.source_id if self.public_api and self.write_key is None else None
+        source = self.source_slug or looked_up or fingerprint(self.write_key or "")
         return f"segment://{urlsplit(self.endpoint).netloc}/{quote(source, safe='')}"
 
 
@@ -143,9 +145,10 @@ def read_settings(connection: Connection) -> Settings:
     other = host.removesuffix("/v1") if host and "region" not in extra else None
     endpoint = host or ENDPOINTS[region]
     is_segments = endpoint in ENDPOINTS.values()
+    public_api = _public_api(extra, other or PUBLIC_APIS[region])
     return Settings(
         endpoint,
-        _key(connection.password or extra.get("write_key"), extra, other or PUBLIC_APIS[region], where),
+        _key(connection.password or extra.get("write_key"), public_api, where),
         events_per_second=_number(
             extra.get("events_per_second", DOCUMENTED_EVENTS_PER_SECOND if is_segments else 0),
             f"{where}: events_per_second",
@@ -155,21 +158,26 @@ def read_settings(connection: Connection) -> Settings:
         deadline=_number(extra.get("deadline", 600.0), f"{where}: deadline"),
         proxy=_proxy(extra.get("proxy"), f"{where}: proxy"),
         oauth=_oauth(extra, other or OAUTH_SERVERS[region], where),
+        public_api=public_api,
         success=_success(extra.get("accept_any_2xx", False), f"{where}: accept_any_2xx", is_segments=is_segments),
         workspace_slug=_slug(extra.get("workspace_slug"), f"{where}: workspace_slug"),
         source_slug=_slug(extra.get("source_slug"), f"{where}: source_slug"),
     )
 
 
-def _key(key: Any, extra: Mapping[str, Any], server: str, where: str) -> str | KeySource:
-    token, source_id = extra.get("public_api_token"), extra.get("source_id")
+def _key(key: Any, public_api: PublicApiAccess | None, where: str) -> str | None:
     if key:
         return _write_key(key, where)
-    if token and source_id:
-        return KeySource(server, str(source_id), str(token))
-    if token:
+    if public_api is None:
+        raise SettingError(f"{where} has no write key: put it into the password field, which is labelled Write key")
+    if public_api.source_id is None:
         raise SettingError(f"{where}: public_api_token needs source_id too: it says whose write key to look up")
-    raise SettingError(f"{where} has no write key: put it into the password field, which is labelled Write key")
+    return None
+
+
+def _public_api(extra: Mapping[str, Any], server: str) -> PublicApiAccess | None:
+    token, source_id = extra.get("public_api_token"), extra.get("source_id")
+    return PublicApiAccess(server, str(source_id) if source_id else None, str(token)) if token else None
 
 
 def _oauth(extra: Mapping[str, Any], server: str, where: str) -> OAuth | None:

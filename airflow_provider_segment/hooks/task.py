@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import uuid
 from collections import Counter
@@ -14,7 +15,7 @@ from airflow_provider_segment.compat import AirflowFailException, dag_run_state,
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.errors import SegmentError, SettingError
 from airflow_provider_segment.core.mapping.message_ids import MessageIds, Namespace, content_digest, fingerprint
-from airflow_provider_segment.core.report import Report
+from airflow_provider_segment.core.report import Report, utc_text
 
 if TYPE_CHECKING:
     from airflow_provider_segment.compat import Context
@@ -41,12 +42,14 @@ class TaskRun:
     :param try_number: which try it is.
     :param instance: Airflow's task instance; None outside a task.
     :param store: Airflow's task_state_store, from 3.3 on: what the tries of a task remember.
+    :param run_started: when the DAG run started, where Airflow tells it.
     """
 
     ids: tuple[str, str, str, int]
     try_number: int = 0
     instance: Any = None
     store: Any = None
+    run_started: dt.datetime | None = None
 
     @property
     def is_task(self) -> bool:
@@ -104,6 +107,16 @@ class TaskRun:
                 yield {**message, "messageId": _next_id(message, maker, seen)}
             else:
                 yield message
+
+    def new_report(self) -> Report:
+        """Return the report of this try; one of a later try starts where the DAG run did.
+
+        What an earlier try had sent is sent again under the same ids, and Segment may have counted it then.
+        """
+        report = Report()
+        if self.try_number > 1 and self.run_started is not None:
+            report.started = min(report.started, utc_text(self.run_started))
+        return report
 
     def push(self, key: str, value: Any) -> None:
         """Push an XCom that the task can do without.
@@ -198,7 +211,9 @@ def current(context: Context | None = None) -> TaskRun:
     map_index, try_number = (getattr(instance, name, None) for name in ("map_index", "try_number"))
     ids = (dag_id, task_id, run_id, map_index if isinstance(map_index, int) else -1)
     number = try_number if isinstance(try_number, int) else 0
-    return TaskRun(ids, number, instance, known.get("task_state_store"))
+    run_started = getattr(known.get("dag_run"), "start_date", None)
+    is_time = isinstance(run_started, dt.datetime) and run_started.tzinfo is not None
+    return TaskRun(ids, number, instance, known.get("task_state_store"), run_started if is_time else None)
 
 
 def default_sync_id(operator: Any, context: Context, sync_mode: str) -> str:

@@ -7,8 +7,7 @@ import contextlib
 import json
 import threading
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +16,11 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from airflow_provider_segment.testing import ingest
-from airflow_provider_segment.testing.listener import Fault, Headers, Listener, Reply, Request
-
-Step = int | Fault | tuple[int, Headers] | Reply | None
-Script = Step | Callable[[Request], Step]
+from airflow_provider_segment.testing.listener import Fault, Listener, Reply, Request
+from airflow_provider_segment.testing.public_api import PublicApi
+from airflow_provider_segment.testing.script import Script, Steps, keeps_nothing
 
 _LOCAL_WRITE_KEY = "local-write-key-000000000000000"
-_AS_USUAL: Reply = (200, {}, None)
 
 
 class Dropped(NamedTuple):
@@ -65,12 +62,13 @@ class SegmentServer:
             self.requests: list[Request] = []
             self.write_keys: set[str] = set()
             self.delay = 0.0  # seconds before each answer
+            self.public_api = PublicApi(_LOCAL_WRITE_KEY)
             self._accepted_ids: set[str] = set()
-            self._script: deque[Script] = deque()
+            self._script = Script()
             self._refusals: list[Callable[[Any], bool]] = []
 
-    def respond_with(self, script: Iterable[Step] | Callable[[Request], Step]) -> None:
-        """Answer the coming requests, one step each, and then as usual; a further call appends.
+    def respond_with(self, script: Steps) -> None:
+        """Answer the coming requests of the Tracking API, one step each, and then as usual; a further call appends.
 
         :param script: steps, or a function of the request that returns one, for ever and from several threads at once.
             A step is a status, `(status, headers)`, `(status, headers, body)`, "reset" (no answer, not ingested),
@@ -78,12 +76,7 @@ class SegmentServer:
             A 2xx takes the place of the usual 200; other statuses ingest nothing.
         :raises ValueError: for a step that is none of these.
         """
-        steps: list[Script] = [script] if callable(script) else list(script)
-        for step in steps:
-            if not callable(step):
-                _checked(step)
-        with self._lock:
-            self._script.extend(steps)
+        self._script.extend(script)
 
     def refuse(self, predicate: Callable[[Any], bool]) -> None:
         """Answer 400 to every request that holds such a message, and ingest nothing of it.
@@ -106,7 +99,8 @@ class SegmentServer:
     @property
     def connection(self) -> str:
         """The Airflow connection to this server as JSON, for `AIRFLOW_CONN_SEGMENT_DEFAULT`."""
-        return json.dumps({"conn_type": "segment", "host": self.url, "password": _LOCAL_WRITE_KEY})
+        extra = {"public_api_token": self.public_api.token, "source_id": self.public_api.source_id}
+        return json.dumps({"conn_type": "segment", "host": self.url, "password": _LOCAL_WRITE_KEY, "extra": extra})
 
     def start(self) -> Self:
         """Listen; returns the server itself.
@@ -143,16 +137,21 @@ class SegmentServer:
         """Record one request, do with it what the script says, and tell what to answer."""
         reading = _read(request)
         request.events = len(reading.messages)
-        if not self.keep_bodies:
-            request.body = b""
         with self._lock:
             self.requests.append(request)
             self.write_keys.update({reading.write_key} - {""})
-            script = self._script[0] if self._script else None
-            if self._script and not callable(script):
-                self._script.popleft()
-        step = _checked(script(request) if callable(script) else script)
-        if step in ("reset", "hang") or (isinstance(step, tuple) and not 200 <= step[0] < 300):
+        try:
+            if self.public_api.serves(request):
+                return self.public_api.answer(request)
+            return self._tracked(request, reading)
+        finally:
+            if not self.keep_bodies:
+                request.body = b""
+
+    def _tracked(self, request: Request, reading: ingest.Reading) -> Reply | Fault:
+        """Do with a request to the Tracking API what the script says, and tell what to answer."""
+        step = self._script.step(request)
+        if keeps_nothing(step):
             return step
         if request.kind is None or request.method != "POST":
             return (404 if request.kind is None else 405), {}, None
@@ -174,11 +173,14 @@ class SegmentServer:
             for message, code in zip(reading.messages, codes, strict=True):
                 if code is not None:
                     self.dropped.append(Dropped(message, code))
+                    self.public_api.delivery.note(message, code)
                     continue
                 message_id = message["messageId"] = message.get("messageId") or str(uuid.uuid4())
                 known = message_id in self._accepted_ids
                 self._accepted_ids.add(message_id)
                 (self.duplicates if known else self.messages).append(message)
+                if not known:
+                    self.public_api.delivery.note(message, None)
             if self._record is not None:
                 with self._record.open("ab") as lines:
                     lines.writelines(orjson.dumps(message) + b"\n" for message in self.messages[before:])
@@ -193,23 +195,3 @@ def _read(request: Request) -> ingest.Reading:
         with contextlib.suppress(ValueError):
             basic_user = base64.b64decode(credentials).decode("latin-1").partition(":")[0]
     return ingest.read(request.kind, request.body, basic_user)
-
-
-def _checked(step: Step) -> Reply | Fault:
-    """Write a step of a script out in full."""
-    match step:
-        case None:
-            return _AS_USUAL
-        case "reset" | "reset_after" | "hang":
-            return step
-        case int(status):
-            reply: Reply = (status, {}, None)
-        case (int(status), dict(headers)):
-            reply = (status, headers, None)
-        case (int(status), dict(headers), bytes() | None as body):
-            reply = (status, headers, body)
-        case _:
-            raise ValueError(f"Not a step of a script: {step!r}")
-    if not 200 <= reply[0] <= 599:
-        raise ValueError(f"Not the status of an answer: {reply[0]}")
-    return reply

@@ -1,4 +1,4 @@
-"""A whole Airflow on this machine: scheduler, DAG processor, API server, a redis and two Celery workers."""
+"""A whole Airflow on this machine: scheduler, DAG processor, triggerer, API server, a redis, two Celery workers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Cluster:
         self._environment = os.environ | _settings(home, database, self.broker.url, self.api.url)
         self._environment |= {f"AIRFLOW_CONN_{name.upper()}": text for name, text in connections.items()}
         self.workers = [Worker(f"worker-{number}", self._environment, home) for number in (1, 2)]
-        parts = ("api-server", "scheduler", "dag-processor")
+        parts = ("api-server", "scheduler", "dag-processor", "triggerer")
         self.parts = {part: Service(part, _command(part), self._environment, home) for part in parts}
 
     def start(self) -> None:

@@ -41,7 +41,7 @@ class RestApi:
             health = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5)
         except (requests.ConnectionError, requests.Timeout):
             return False
-        parts = ("metadatabase", "scheduler", "dag_processor")
+        parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
         return health.ok and all(health.json()[part]["status"] == "healthy" for part in parts)
 
     @cached_property

@@ -22,7 +22,7 @@ from runs import NO_WAIT, RunDag, new_dag
 
 from airflow_provider_segment.core.errors import SettingError
 from airflow_provider_segment.hooks.segment import SegmentHook
-from airflow_provider_segment.hooks.settings import KeySource, OAuth
+from airflow_provider_segment.hooks.settings import OAuth, PublicApiAccess
 from airflow_provider_segment.operators.segment import SegmentApiCallOperator, SegmentIdentifyOperator
 
 SOURCE, APP, KEY_ID = "source-1", "app-1", "key-1"
@@ -196,7 +196,10 @@ REFUSED: dict[str, tuple[Fields, str, list[tuple[str, str]]]] = {
     ),
     "a source that is not known": (
         lambda s: {"extra": s.look_up | {"source_id": "source/2"}},
-        "source_id: {url} knows no such source in this workspace and region (HTTP 404)",
+        (
+            "{url} has nothing for GET /sources/{{sourceId}} [not-found] in this workspace and region (HTTP 404): "
+            "check the ids (source_id), the region, and the workspace's plan"
+        ),
         [("GET", "/sources/source%2F2")],
     ),
     "an OAuth app that is not known": (
@@ -311,7 +314,7 @@ class TestWays:
         credentials = Segment(url="unused")
         extra = {**credentials.look_up, **credentials.oauth, **fields.get("extra", {})}
         settings = connect(**{"host": None, **fields, "extra": extra}).settings
-        assert settings.write_key == KeySource(api, SOURCE, credentials.api_token)
+        assert settings.public_api == PublicApiAccess(api, SOURCE, credentials.api_token)
         assert settings.oauth == OAuth(oauth, APP, KEY_ID, pem(credentials.private_key))
 
 
@@ -389,10 +392,9 @@ class TestSecrets:
         hook = connect(extra=segment_apis.look_up | segment_apis.oauth)
         for _ in range(2):
             settings, transport = hook.settings, hook.get_conn()
-            assert isinstance(settings.write_key, KeySource)
-            shown = [settings, settings.write_key, settings.oauth, transport, transport._tokens, hook]
+            shown = [settings, settings.public_api, hook.public_api, settings.oauth, transport, transport._tokens, hook]
             texts = [text for value in shown for text in (repr(value), str(value))]
-            assert SOURCE in repr(settings.write_key)
+            assert SOURCE in repr(settings.public_api)
             assert not found(segment_apis.secrets, *texts)
             hook.identify("u1")
             transport.post([b'{"type":"identify","userId":"u2"}'])

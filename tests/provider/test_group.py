@@ -18,6 +18,7 @@ from airflow_provider_segment.calls import Constant, Identify, Track
 from airflow_provider_segment.core.errors import LeaseError, SettingError
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.task import SegmentFailException
+from airflow_provider_segment.sensors.segment import SegmentDeliverySensor
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.group_tasks import SqlToSegmentPlanOperator
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
@@ -97,6 +98,21 @@ class TestDagRuns:
         assert third.xcom("users.send", map_index=1) is None, "three rows are one task's work"
         assert segment.duplicates == []
         assert source.tables() == sorted(["segment_filter", *(t for t in source.tables() if "seen" in t)])
+
+    def test_its_report_can_be_waited_for(
+        self, segment: SegmentServer, settings: dict[str, Any], run_dag: RunDag
+    ) -> None:
+        """The report has the time from the first task's start to the last one's end, for SegmentDeliverySensor."""
+        with new_dag() as dag:
+            SqlToSegmentTaskGroup("users", **settings)
+            report = dag.get_task("users.finalize").output
+            SegmentDeliverySensor(task_id="arrived", report=report, poke_interval=0.1, deferrable=False)
+        run = run_dag(dag)
+        assert (run.state, run.xcom("arrived")["received"]) == ("success", len(segment.messages))
+        whole = run.xcom("users.finalize")
+        parts = [run.xcom("users.send", map_index=n)["report"] for n in range(4)]
+        assert whole["started"] == min(part["started"] for part in parts)
+        assert whole["ended"] >= max(part["ended"] for part in parts) > whole["started"]
 
     def test_a_task_that_fails_for_good(
         self, segment: SegmentServer, settings: dict[str, Any], run_dag: RunDag

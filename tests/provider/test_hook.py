@@ -145,7 +145,7 @@ def test_connection_that_is_not_reached(segment: SegmentServer) -> None:
 
 def test_connection_that_is_wrong(segment: SegmentServer) -> None:
     """A bad field tests badly, with its name, and nothing is asked."""
-    good, text = connected(segment, password="")
+    good, text = connected(segment, password="", extra={})
     assert not good
     assert "has no write key" in text
     assert segment.requests == []

@@ -18,6 +18,7 @@ from airflow_provider_segment.provider_info import CONN_FIELDS
 
 IN_AIRFLOW_2 = airflow.__version__.startswith("2.")
 FIELDS = set(CONN_FIELDS)
+MODULES = ("operators", "hooks", "sensors", "triggers")
 CONVERTERS = ("to_openlineage_converter",)
 NEEDED = {"region", "events_per_second", "timeout", "deadline", "proxy", "allow_http"}
 
@@ -51,7 +52,7 @@ def test_form_fits_airflows_schema() -> None:
 def test_modules_exist() -> None:
     """Every module and class that the provider names can be imported."""
     info = get_provider_info()
-    modules = [name for kind in ("operators", "hooks") for part in info[kind] for name in part["python-modules"]]
+    modules = [name for kind in MODULES for part in info[kind] for name in part["python-modules"]]
     modules += [part["python-module"] for part in info["transfers"]]
     classes = [*info["extra-links"], *info["notifications"]]
     for name in [*classes, *(part[kind] for part in info["asset-uris"] for kind in ("handler", *CONVERTERS))]:

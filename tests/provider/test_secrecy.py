@@ -29,6 +29,7 @@ from airflow_provider_segment.calls import Alias, Bool, Call, Group, Identify, J
 from airflow_provider_segment.core.rows.unreadable import Unreadable
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.operators.segment import SegmentIdentifyOperator
+from airflow_provider_segment.sensors.segment import SegmentDeliverySensor
 from airflow_provider_segment.testing import Request, SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
@@ -560,7 +561,7 @@ def test_tokens_show_nowhere(stage: Stage, eyes: Eyes, run_dag: RunDag, refused:
             assert refused
             eyes.see_error(error)
         hook = SegmentHook()
-        eyes.see("repr", hook, hook.settings, hook.settings.oauth, hook.settings.write_key, hook.test_connection())
+        eyes.see("repr", hook, hook.settings, hook.settings.oauth, hook.settings.public_api, hook.test_connection())
         if refused != "sources":
             transport = hook.get_conn()
             eyes.see("repr", transport, transport._tokens)
@@ -568,6 +569,48 @@ def test_tokens_show_nowhere(stage: Stage, eyes: Eyes, run_dag: RunDag, refused:
             SqlToSegmentOperator(task_id="sync", **settings)
         assert run_dag(dag).state == ("failed" if refused else "success")
         eyes.see_database(dag.dag_id)
+    assert words in eyes.find_nothing()
+
+
+def answer_quoting(status: int) -> tuple[int, dict[str, str], bytes]:
+    """An answer of the Public API that quotes what it was asked with."""
+    said = {"type": "bad", "message": f"{API_TOKEN} of {EMAIL} may not", "field": f"subjectIds of {EMAIL}"}
+    return status, {}, json.dumps({"errors": [said]}).encode()
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["poking", "deferred"])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (None, "3 received"),
+        ("filtered", "3 filtered at source"),
+        (401, "refuses it (HTTP 401)"),
+        (403, "does not allow it"),
+        (404, "has nothing for"),
+        (422, "does not take"),
+        (503, "no answer for now"),
+        (200, "none of Segment's Public API"),
+    ],
+)
+def test_what_asks_the_public_api_shows_nothing(
+    stage: Stage, eyes: Eyes, run_dag: RunDag, fault: Any, words: str, deferrable: bool
+) -> None:
+    """Neither the token nor what an answer quotes shows, in a worker or in the triggerer."""
+    api = stage.segment.public_api
+    api.token = API_TOKEN
+    stage.connect(extra={"public_api_token": API_TOKEN, "source_id": api.source_id, "deadline": 0.2})
+    if fault == "filtered":
+        api.delivery.filter(lambda _: True)
+    elif fault is not None:
+        api.respond_with(lambda _: answer_quoting(fault))
+    hook = SegmentHook()
+    eyes.see("repr", hook.public_api, hook.settings)
+    with new_dag() as dag:
+        sent = SqlToSegmentOperator(task_id="sync", sql="SELECT * FROM users", sql_conn_id="warehouse", calls=USERS)
+        quick = {"poke_interval": 0.1, "settle_seconds": 0.1, "timeout": 1.0}
+        SegmentDeliverySensor(task_id="arrived", report=sent.output, deferrable=deferrable, **quick)
+    assert run_dag(dag).state == ("failed" if fault else "success")
+    eyes.see_database(dag.dag_id)
     assert words in eyes.find_nothing()
 
 
