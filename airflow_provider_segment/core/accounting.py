@@ -76,7 +76,7 @@ class Accounting:
             said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
             reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
-            number = batch.in_flight[place].entry.key if self._changes is not None else None
+            number = self._changes.key_of(batch.in_flight[place]) if self._changes is not None else None
             self.refuse(rejection, batch.keys[place], batch.events[place], number)
         if self._job.resume is not None and accepted:
             parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
@@ -103,8 +103,8 @@ class Accounting:
         """
         if self._changes is None:
             return
-        for one in accepted:
-            setattr(self._report, one.kind, getattr(self._report, one.kind) + 1)
+        for kind, number in self._changes.kinds_of(accepted).items():
+            setattr(self._report, kind, getattr(self._report, kind) + number)
         try:
             self._changes.accepted(accepted)
         except StateError as error:

@@ -44,7 +44,7 @@ from airflow_provider_segment.core.errors import (
     StateError,
     TooFewRowsError,
 )
-from airflow_provider_segment.core.events import Events, at
+from airflow_provider_segment.core.events import Events
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.compiler import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.mapping.message_ids import RowKeys
@@ -53,7 +53,7 @@ from airflow_provider_segment.core.mapping.route import Route
 from airflow_provider_segment.core.plan import Plan
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
-from airflow_provider_segment.core.rows.pages import Pages, read_ahead
+from airflow_provider_segment.core.rows.pages import Pages, at, read_ahead
 from airflow_provider_segment.core.run_warnings import RunWarnings
 from airflow_provider_segment.core.stages import Stage
 
@@ -247,7 +247,7 @@ class _Run:
     def _due(self, identity: str, due: DueCalls) -> Iterator[Batch]:
         """Count what is due, and yield the batches that are full."""
         self._report.unchanged += due.unchanged
-        self._plan.count_changes(identity, due.in_flight)
+        self._plan.count_changes(identity, due.kinds)
         yield from self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight)
 
     def _post(self, batch: Batch) -> None:

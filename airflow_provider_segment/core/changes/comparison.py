@@ -12,7 +12,7 @@ from airflow_provider_segment.core.changes.deletions import Deletions
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.first_run import check_first_run
 from airflow_provider_segment.core.changes.gone_keys import Refuse
-from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight, packed, unpacked
+from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight, accepted, in_doubt, keys_of, kinds_of
 from airflow_provider_segment.core.changes.mapping_changes import differences
 from airflow_provider_segment.core.changes.prefilter.rules import Prefilter
 from airflow_provider_segment.core.changes.shared_state import SharedState
@@ -107,7 +107,7 @@ class Changes:
         self.deletions.is_held = True
         for call in self._calls.values():
             call.fresh.hold()
-        return HeldBatches(packed, unpacked)
+        return HeldBatches()
 
     def leave_as_it_was(self) -> None:
         """Leave all for the next run as it was found, since nothing was sent."""
@@ -176,18 +176,24 @@ class Changes:
         Without it: A is saved, B is acknowledged, a crash comes before B is saved, and the source goes back to A. It
         would look unchanged, and Segment would keep B.
         """
-        self._state.save([one.in_doubt for one in in_flight if one.in_doubt is not None])
+        self._state.save(in_doubt(in_flight))
 
     def accepted(self, in_flight: Sequence[InFlight]) -> None:
         """Save what Segment has accepted."""
-        self._state.save([one.entry for one in in_flight])
+        self._state.save(accepted(in_flight))
+
+    def kinds_of(self, in_flight: Sequence[InFlight]) -> dict[str, int]:
+        """Count calls by the kind of the change."""
+        return kinds_of(in_flight)
+
+    def key_of(self, one: InFlight) -> int:
+        """Return the number of the key of a call."""
+        return one[1]
 
     def ended(self, in_flight: Sequence[InFlight]) -> None:
         """Forget that calls were on their way."""
-        for one in in_flight:
-            for call in self._calls.values():
-                if call.number == one.entry.call:
-                    call.ended(one)
+        for call in self._calls.values():
+            call.fresh.drop(keys_of(in_flight, call.number))
 
     def finish(self, unmade: Sequence[str], report: Report) -> None:
         """Remember that the calls were seen by a run that went to its end, and what it leaves for the next one.

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
-from airflow_provider_segment.core.changes.entries import GONE, Base, Entry, StoredEntry
+from airflow_provider_segment.core.changes.entries import GONE, Base, Entry, EntryFields, StoredEntry
 from airflow_provider_segment.core.changes.lease import check_owner
 from airflow_provider_segment.core.changes.prefilter.store import FilterStore
 from airflow_provider_segment.core.changes.shared_state import SharedState
@@ -192,7 +192,7 @@ class DryState:
         """Return what Samples keeps of a call; see State."""
         return self._state.sample(call) if call > 0 else None
 
-    def save(self, entries: Sequence[Entry]) -> None:
+    def save(self, entries: Sequence[EntryFields]) -> None:
         """Keep aside what a run would have saved.
 
         :param entries: at most one for each call and key.

@@ -19,6 +19,10 @@ FORGOTTEN, GONE = 0, 1
 AS_KNOWN, AS_NEW = 1, 2
 # Key, content, sent, run, in_doubt and meaning of an Entry.
 StoredEntry: TypeAlias = tuple[int, int, int, int, int, int | None]
+NOT_KNOWN = (0, None, 0, 0, 0, None)
+# The fields of an Entry. There is one a row: the garbage collector passes over plain tuples of numbers and texts, and
+# looks at named ones again and again.
+EntryFields: TypeAlias = tuple[int, int, int, int, int, int, str | None, int | None]
 
 
 class Entry(NamedTuple):
@@ -174,7 +178,7 @@ class Entries:
         """Return rows as the driver gives them, which is fastest."""
         return self._connection.run(what, lambda c: c.exec_driver_sql(*query).cursor.fetchall())
 
-    def save(self, entries: Sequence[Entry]) -> None:
+    def save(self, entries: Sequence[EntryFields]) -> None:
         """Write what is known, in one transaction.
 
         :param entries: at most one for each call and key.
