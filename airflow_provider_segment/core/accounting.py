@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,11 @@ class Accounting:
         self._key_columns = job.options.key_columns
         self._broken: SegmentError | None = None
 
-    def settle(self, outcomes: Iterable[Outcome], *, failing: bool = False) -> None:
+    def settle(self, outcomes: Iterable[Outcome], *, are_all: bool = False, failing: bool = False) -> None:
         """Count what became of batches; then say why the run cannot go on, if it cannot.
 
         :param outcomes: of batches that have ended.
+        :param are_all: whether no more are on their way.
         :param failing: whether the run ends early already, for another reason.
         :raises SegmentError: the first reason.
         """
@@ -56,6 +58,8 @@ class Accounting:
             self._count(outcome)
             if outcome.error is not None:
                 errors.append(outcome.error)
+        if are_all and self._changes is not None:
+            self._save(self._changes.posted.save)
         if self._broken is not None:
             errors.append(self._broken)
         if errors and not failing:
@@ -105,11 +109,13 @@ class Accounting:
             return
         for kind, number in self._changes.kinds_of(accepted).items():
             setattr(self._report, kind, getattr(self._report, kind) + number)
+        self._save(partial(self._changes.posted.ended, in_flight, accepted))
+
+    def _save(self, save: Callable[[], None]) -> None:
         try:
-            self._changes.accepted(accepted)
+            save()
         except StateError as error:
             self._broken = self._broken or error  # the next run sends these again, under the same ids
-        self._changes.ended(in_flight)
 
     def refuse_change(self, row: int, key: bytes, refused: Refused, *, identity: str) -> None:
         """Refuse a call that the state, not the mapping, found wrong.

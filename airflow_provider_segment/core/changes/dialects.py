@@ -116,7 +116,7 @@ def _sqlite(table: str, insert: str) -> SqlDialect:
         "?",
         # One parameter whatever the number of keys: a parameter for each takes twice as long.
         lambda keys: ("IN (SELECT value FROM json_each(?))", (orjson.dumps(keys).decode(),)),
-        lambda entries: (upsert, [tuple(entry) for entry in entries]),
+        lambda entries: (upsert, sorted(entries)),  # neighbours lie on one page of the file
     )
 
 

@@ -1,4 +1,4 @@
-"""What Segment last accepted, by call and key, in a SQL database; written once per accepted batch."""
+"""What Segment last accepted, by call and key, in a SQL database."""
 
 from __future__ import annotations
 
