@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import StateConnection
+from airflow_provider_segment.core.changes.doubts import Doubts
 from airflow_provider_segment.core.changes.lease import Lease
 from airflow_provider_segment.core.changes.tables import Tables
 
@@ -72,6 +73,8 @@ class Entries:
     """Reads the entries of a sync's calls, and writes them as long as the run holds the lease; State has the rest."""
 
     run: int
+    doubts: Doubts
+    left_in_doubt: Sequence[EntryFields] = ()  # by a killed run, where nothing is written
     _tables: Tables
     _sql: dialects.SqlDialect
     _connection: StateConnection
@@ -178,15 +181,22 @@ class Entries:
         """Return rows as the driver gives them, which is fastest."""
         return self._connection.run(what, lambda c: c.exec_driver_sql(*query).cursor.fetchall())
 
-    def save(self, entries: Sequence[EntryFields]) -> None:
+    def save(self, entries: Sequence[EntryFields], batches: Sequence[int] = ()) -> None:
         """Write what is known, in one transaction.
 
         :param entries: at most one for each call and key.
+        :param batches: the numbers of those that are on their way no more, as Doubts has given them.
         :raises LeaseError: if another run has taken the lease.
         """
-        if entries:
-            upsert = self._sql.upsert(entries)
-            self._lease.writing("saving what was accepted", lambda c: c.exec_driver_sql(*upsert))
+
+        def save(connection: sa.engine.Connection) -> None:
+            if entries:
+                connection.exec_driver_sql(*self._sql.upsert(entries))
+            if batches:
+                self.doubts.forget(connection, batches)
+
+        if entries or batches:
+            self._lease.writing("saving what was accepted", save)
 
     def make_due(self, keys: Sequence[int] | None) -> int:
         """Make keys due again, whatever Segment last accepted; their numbers stay, so that no id is repeated.
