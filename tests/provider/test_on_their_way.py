@@ -1,4 +1,4 @@
-"""What a batch on its way may change is in the state before it is posted, and a killed run leaves it to the next one."""
+"""What a batch on its way may change stands in the state before it is posted; a killed run leaves it to the next."""
 
 from __future__ import annotations
 
