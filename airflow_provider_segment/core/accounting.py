@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,11 @@ class Accounting:
         self._key_columns = job.options.key_columns
         self._broken: SegmentError | None = None
 
-    def settle(self, outcomes: Iterable[Outcome], *, failing: bool = False) -> None:
+    def settle(self, outcomes: Iterable[Outcome], *, are_all: bool = False, failing: bool = False) -> None:
         """Count what became of batches; then say why the run cannot go on, if it cannot.
 
         :param outcomes: of batches that have ended.
+        :param are_all: whether no more are on their way.
         :param failing: whether the run ends early already, for another reason.
         :raises SegmentError: the first reason.
         """
@@ -56,6 +58,8 @@ class Accounting:
             self._count(outcome)
             if outcome.error is not None:
                 errors.append(outcome.error)
+        if are_all and self._changes is not None:
+            self._save(self._changes.posted.save)
         if self._broken is not None:
             errors.append(self._broken)
         if errors and not failing:
@@ -78,7 +82,7 @@ class Accounting:
             said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
             reason = said or "Segment gave no reason that can be shown; it refused this message alone"
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
-            number = batch.in_flight[place].entry.key if self._changes is not None else None
+            number = self._changes.key_of(batch.in_flight[place]) if self._changes is not None else None
             self.refuse(rejection, batch.keys[place], batch.events[place], number)
         if self._job.resume is not None and accepted:
             parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
@@ -105,13 +109,15 @@ class Accounting:
         """
         if self._changes is None:
             return
-        for one in accepted:
-            setattr(self._report, one.kind, getattr(self._report, one.kind) + 1)
+        for kind, number in self._changes.kinds_of(accepted).items():
+            setattr(self._report, kind, getattr(self._report, kind) + number)
+        self._save(partial(self._changes.posted.ended, in_flight, accepted))
+
+    def _save(self, save: Callable[[], None]) -> None:
         try:
-            self._changes.accepted(accepted)
+            save()
         except StateError as error:
             self._broken = self._broken or error  # the next run sends these again, under the same ids
-        self._changes.ended(in_flight)
 
     def refuse_change(self, row: int, key: bytes, refused: Refused, *, identity: str) -> None:
         """Refuse a call that the state, not the mapping, found wrong.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.mapping.messages import Message
@@ -12,6 +11,7 @@ from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.mapping.route import Route
 from airflow_provider_segment.core.mapping.values import MissingTimezone
 from airflow_provider_segment.core.report import Rejection, Report
+from airflow_provider_segment.core.rows.pages import at
 from airflow_provider_segment.core.rows.unreadable import unreadable_in
 
 
@@ -106,12 +106,3 @@ class Events:
             if stop is not None:  # raised here, so that the row's own names stand in no context of it
                 raise stop
         return places, events
-
-
-def at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
-    """Return the values at some places, which are mostly all.
-
-    :param places: in order.
-    :param values: to choose from.
-    """
-    return values if len(places) == len(values) else [values[place] for place in places]

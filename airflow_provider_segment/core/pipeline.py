@@ -44,7 +44,7 @@ from airflow_provider_segment.core.errors import (
     StateError,
     TooFewRowsError,
 )
-from airflow_provider_segment.core.events import Events, at
+from airflow_provider_segment.core.events import Events
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.compiler import CompiledCall, WrittenMessages
 from airflow_provider_segment.core.mapping.message_ids import RowKeys
@@ -53,7 +53,7 @@ from airflow_provider_segment.core.mapping.route import Route
 from airflow_provider_segment.core.plan import Plan
 from airflow_provider_segment.core.report import Report
 from airflow_provider_segment.core.rows.columns import Columns
-from airflow_provider_segment.core.rows.pages import Pages, read_ahead
+from airflow_provider_segment.core.rows.pages import Pages, at, read_ahead
 from airflow_provider_segment.core.run_warnings import RunWarnings
 from airflow_provider_segment.core.stages import Stage
 
@@ -88,7 +88,9 @@ def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
         # A task that is killed has seconds to end; otherwise requests on their way have the time that they need.
         in_a_hurry = delivery.is_stopped or not isinstance(error, Exception)
         delivery.stop()
-        run.accounting.settle(delivery.drain(GRACE if in_a_hurry else delivery.longest_request), failing=True)
+        run.accounting.settle(
+            delivery.drain(GRACE if in_a_hurry else delivery.longest_request), are_all=True, failing=True
+        )
         run.finish()
         run.leave(error)
         if isinstance(error, SegmentError):
@@ -167,11 +169,11 @@ class _Run:
         is_deleting = False
         for batch in self._plan.released():
             if batch.rows[0] == 0 and not is_deleting:  # keys that are gone come last, when all else is acknowledged
-                self.accounting.settle(self._delivery.drain())
+                self.accounting.settle(self._delivery.drain(), are_all=True)
                 is_deleting = True
             self._send(batch)
             self._job.on_progress(self._report)
-        self.accounting.settle(self._delivery.drain())
+        self.accounting.settle(self._delivery.drain(), are_all=True)
 
     def _enough(self, rows: Pages) -> Iterator[Sequence[Row]]:
         """Return the pages, once it is known that they have as many rows as are expected at least."""
@@ -188,7 +190,7 @@ class _Run:
     def _post_rest(self) -> None:
         for batch in self._batcher.rest():
             self._post(batch)
-        self.accounting.settle(self._delivery.drain())
+        self.accounting.settle(self._delivery.drain(), are_all=True)
 
     def _post_deletions(self, changes: Changes) -> None:
         """Make the calls for keys that are gone, now that the query was read to its end and all else was posted."""
@@ -247,7 +249,7 @@ class _Run:
     def _due(self, identity: str, due: DueCalls) -> Iterator[Batch]:
         """Count what is due, and yield the batches that are full."""
         self._report.end(identity, "unchanged", due.unchanged)
-        self._plan.count_changes(identity, due.in_flight)
+        self._plan.count_changes(identity, due.kinds)
         yield from self._batcher.add(identity, due.rows, due.events, due.keys, due.in_flight)
 
     def _post(self, batch: Batch) -> None:
@@ -262,7 +264,7 @@ class _Run:
         self.accounting.settle(self._delivery.make_room())
         self._has_sent = True
         if self._changes is not None:
-            self._changes.mark_in_doubt(batch.in_flight)
+            self._changes.posted.mark(batch.in_flight)
         self._delivery.submit(batch)
 
     def leave(self, error: BaseException) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_segment.calls import CHANGE_KINDS
@@ -18,7 +17,6 @@ from airflow_provider_segment.core.stages import Stage
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
-    from airflow_provider_segment.core.changes.in_flight import InFlight
 
 
 class Plan:
@@ -71,14 +69,14 @@ class Plan:
         """
         self._report.planned[identity]["all"] += calls
 
-    def count_changes(self, identity: str, in_flight: Sequence[InFlight]) -> None:
+    def count_changes(self, identity: str, kinds: Mapping[str, int]) -> None:
         """Count calls that are due, by the kind of the change.
 
         :param identity: of the call.
-        :param in_flight: what is remembered of them.
+        :param kinds: how many there are of each kind.
         """
         planned = self._report.planned[identity]
-        for kind, calls in Counter(one.kind for one in in_flight).items():
+        for kind, calls in kinds.items():
             planned[kind] += calls
 
     def holds(self, batch: Batch) -> bool:

@@ -25,6 +25,7 @@ ROWS = [(n, "b" if n < 4 else f"user{n}") for n in range(1, 20)]
 # What that version did not have, by table; None is the table as a whole.
 NEW = {
     "segment_refusal": None,
+    "segment_doubt": None,
     "segment_part": None,
     "segment_filter": None,
     "segment_arrival": None,

@@ -8,20 +8,22 @@ from collections.abc import Callable, Sequence
 from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.dry_state import DryState
-from airflow_provider_segment.core.changes.entries import AS_NEW, Entry, StoredEntry
+from airflow_provider_segment.core.changes.entries import AS_KNOWN, AS_NEW, NOT_KNOWN, EntryFields, StoredEntry
 from airflow_provider_segment.core.changes.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.changes.fresh_keys import FreshKeys
 from airflow_provider_segment.core.changes.gone_keys import GoneKeys, Refuse
-from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, NOT_KNOWN, DueCalls, InFlight, in_flight, named
-from airflow_provider_segment.core.changes.rekeying import DifferingRow, Rekeying
+from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, UNMARKED, DueCalls
+from airflow_provider_segment.core.changes.rekeying import Differing, DifferingRow, Rekeying
 from airflow_provider_segment.core.changes.samples import Sample
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.changes.tables import GONE
 from airflow_provider_segment.core.changes.watched_keys import WatchedKeys, refuse_again
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
+from airflow_provider_segment.core.mapping.encoding import named
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.columns import Columns
+from airflow_provider_segment.core.rows.pages import at
 
 
 class ChangingCall:
@@ -65,6 +67,7 @@ class ChangingCall:
         self.makes_updates = "updated" in call.kinds
         self.is_first = not seen
         self.is_baseline = options.first_run == "baseline" and self.is_first
+        self._has_own_ids = made.names_itself
         self._fingerprints = Fingerprints(
             made.from_columns, omits_nulls=options.omit_nulls, has_own_ids=made.names_itself
         )
@@ -85,67 +88,78 @@ class ChangingCall:
         """Return what is to be sent of rows that were held back, now that all were read; see Changes.rest."""
         return self._decide(self._watched.rest(), DueCalls(), refuse)
 
-    def _decide(self, differing: Sequence[DifferingRow], due: DueCalls, refuse: Refuse) -> DueCalls:
-        silent = []
+    def _decide(self, differing: Sequence[Differing], due: DueCalls, refuse: Refuse) -> DueCalls:
+        """Return what is to be sent of rows that differ from what is known, and save the rest of them."""
         known = self._look_up(differing)
-        run, watched = self._state.run, self._watched.numbers
-        before = self.fresh.among([one.number for one in differing])
+        run, watched, wants = self._state.run, self._watched.numbers, self._sample.wants
+        before = self.fresh.among([one[0] for one in differing])
         fresh = before.copy()
+        chosen, silent = [], []
         for one in differing:
-            number, content, meaning = one.number, one.found, one.found ^ one.by_value
+            number, _, message, content, said, row, _ = one
+            meaning = content ^ said
             _, was, sent, last_run, in_doubt, meant = known.get(number, NOT_KNOWN)
             is_known = was not in (None, GONE)
-            if number in fresh:
-                is_unchanged = one.by_value == fresh[number]
+            is_fresh = number in fresh
+            if is_fresh:
+                is_unchanged = said == fresh[number]
             else:
-                is_unchanged = not in_doubt and is_same(was, meant, content, one.by_value)
+                is_unchanged = not in_doubt and is_same(was, meant, content, said)
                 self.known += is_known
-            if number in watched and not self._watched.goes_on(one, due, refuse, is_unchanged=is_unchanged):
+            if number in watched and not self._watched.goes_on(
+                DifferingRow(*one), due, refuse, is_unchanged=is_unchanged
+            ):
                 continue
-            if not is_unchanged and (number in fresh or (last_run == run and not in_doubt)):
-                refuse_again(one, refuse)
-                continue
-            due.unchanged += is_unchanged
-            if is_unchanged and (number in fresh or (was, meant) == (content, meaning)):
-                continue
-            fresh[number] = one.by_value
-            self._look_closer(one)
-            kind = "added" if not is_known or in_doubt == AS_NEW else "updated"
-            ids = self.gone_keys.ids_of(one.row)
-            if is_unchanged:  # it says the same in other words, or an older version has saved it
-                silent.append(Entry(self.number, number, content, sent, last_run, 0, ids, meaning))
-                continue
-            sent += bool(in_doubt) and was != content  # the id that is in in_doubt belongs to another content
-            if kind in self._kinds and not self.is_baseline:
-                posted = Entry(self.number, number, content, sent, run, IN_DOUBT[kind], ids, meaning)
-                self._send(one, kind, posted, known.get(number), due)
-            else:
+            if is_unchanged:
                 due.unchanged += 1
-                silent.append(Entry(self.number, number, content, sent, run, 0, ids, meaning))
+                if is_fresh or (was, meant) == (content, meaning):
+                    continue
+            elif is_fresh or (last_run == run and not in_doubt):
+                refuse_again(DifferingRow(*one), refuse)
+                continue
+            fresh[number] = said
+            if wants(number):
+                self._sample.see(number, self._fingerprints.said(message))
+            ids = self.gone_keys.ids_of(row)
+            if is_unchanged:  # it says the same in other words, or an older version has saved it
+                silent.append((self.number, number, content, sent, last_run, 0, ids, meaning))
+                continue
+            kind = "added" if not is_known or in_doubt == AS_NEW else "updated"
+            sent += in_doubt != 0 and was != content  # the id that is in in_doubt belongs to another content
+            if kind not in self._kinds or self.is_baseline:
+                due.unchanged += 1
+                silent.append((self.number, number, content, sent, run, 0, ids, meaning))
+                continue
+            is_marked = is_known or in_doubt or self._state.is_recovering
+            doubt = IN_DOUBT[kind] if is_marked else UNMARKED
+            chosen.append(one)
+            due.in_flight.append((self.number, number, content, sent, run, doubt, ids, meaning))
+        self._keep(silent, {key: said for key, said in fresh.items() if key not in before})
+        return self._send(chosen, due)
+
+    def _keep(self, silent: Sequence[EntryFields], fresh: dict[int, int]) -> None:
+        """Save what asks for no call, and remember what is to be sent, until that is saved."""
         self._state.save(silent)
-        for entry in silent:
-            del fresh[entry.key]
-        self.fresh.add({key: said for key, said in fresh.items() if key not in before})
+        for _, key, *_ in silent:
+            del fresh[key]
+        self.fresh.add(fresh)
+
+    def _send(self, chosen: Sequence[Differing], due: DueCalls) -> DueCalls:
+        """Give the calls of rows their ids; each call that is accepted of a key has another one."""
+        _, due.keys, contents, _, _, _, due.rows = zip(*chosen, strict=True) if chosen else [()] * 7
+        row_keys = [b"%b#%d" % (key, one[3]) for key, one in zip(due.keys, due.in_flight, strict=True)]
+        due.events = named(contents, row_keys, self._ids, has_own_ids=self._has_own_ids)
+        self.updated_keys.extend(one[1] for one in due.in_flight if one[5] == AS_KNOWN)
         return due
 
-    def _send(self, one: DifferingRow, kind: str, posted: Entry, known: StoredEntry | None, due: DueCalls) -> None:
-        if kind == "updated":
-            self.updated_keys.append(one.number)
-        of_one = in_flight(kind, posted, known, is_recovering=self._state.is_recovering)
-        due.add(one.row_number, named(one.content, one.key, posted.sent, self._ids), one.key, of_one)
-
-    def _look_up(self, rows: Sequence[DifferingRow]) -> dict[int, StoredEntry]:
+    def _look_up(self, rows: Sequence[Differing]) -> dict[int, StoredEntry]:
         """Return what is known of rows' keys, also of those that were of another type."""
         if not rows:
             return {}
-        known = self._state.known(self.number, [one.number for one in rows])
+        known = self._state.known(self.number, [one[0] for one in rows])
         if not self._rekeying.knows_any:
             return known
         return known | self._rekeying.find(rows, known, self.fresh)
-
-    def _look_closer(self, one: DifferingRow) -> None:
-        if self._sample.wants(one.number):
-            self._sample.see(one.number, self._fingerprints.said(one.content))
 
     def keep_sample(self) -> None:
         """Save what tells the next run which field changes."""
@@ -164,13 +178,13 @@ class ChangingCall:
             "now() or an array without an order, makes every row due: leave it out, or give it an order"
         )
 
-    def _differing(self, page: CallsOfPage) -> list[DifferingRow]:
+    def _differing(self, page: CallsOfPage) -> list[Differing]:
         """Return the rows that differ from what Segment last accepted, and all with the key of such a one.
 
         Most rows of most runs get no further than here.
         """
         rows, contents, keys, numbers, values = page
-        found = self._fingerprints.of(keys, contents)
+        found: Sequence[int] = self._fingerprints.of(keys, contents)
         accepted, fresh = self._state.accepted(self.number, numbers), self.fresh.among(numbers)
         pairs = zip(numbers, found, strict=True)
         differing = {number for number, content in pairs if accepted.get(number) != content or number in fresh}
@@ -179,14 +193,6 @@ class ChangingCall:
         if not differing:
             return []
         places = [place for place, number in enumerate(numbers) if number in differing]
-        by_value = self._fingerprints.by_value(
-            [keys[place] for place in places], [contents[place] for place in places], [found[place] for place in places]
-        )
-        return [
-            DifferingRow(numbers[place], keys[place], contents[place], found[place], said, values[place], rows[place])
-            for place, said in zip(places, by_value, strict=True)
-        ]
-
-    def ended(self, one: InFlight) -> None:
-        """Forget that a call was on its way: the state has what became of it."""
-        self.fresh.drop(one.entry.key)
+        rows, contents, keys, numbers, values, found = (at(places, column) for column in (*page, found))
+        by_value = self._fingerprints.by_value(keys, contents, found)
+        return list(zip(numbers, keys, contents, found, by_value, values, rows, strict=True))

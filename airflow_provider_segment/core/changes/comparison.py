@@ -12,8 +12,9 @@ from airflow_provider_segment.core.changes.deletions import Deletions
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.first_run import check_first_run
 from airflow_provider_segment.core.changes.gone_keys import Refuse
-from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight, packed, unpacked
+from airflow_provider_segment.core.changes.in_flight import DueCalls, InFlight, kinds_of
 from airflow_provider_segment.core.changes.mapping_changes import differences
+from airflow_provider_segment.core.changes.posted import Posted
 from airflow_provider_segment.core.changes.prefilter.rules import Prefilter
 from airflow_provider_segment.core.changes.shared_state import SharedState
 from airflow_provider_segment.core.changes.state import State
@@ -48,6 +49,7 @@ class Changes:
     :param rows: of the query; their source may tell which of them have not changed.
     :param stage: what of the run is done here.
     :ivar deletions: the keys that are gone.
+    :ivar posted: writes what was posted into the state.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Changes:
         else:
             check_first_run(state, options.first_run, [name for name, call in self._calls.items() if call.is_first])
         self.deletions.begin(self._calls, state)
+        self.posted = Posted(state, self._calls.values())
         self._key = [columns.index(name, "key") for name in options.key_columns]
         if not self._is_begun_elsewhere:
             self._say_what_changed()
@@ -107,7 +110,7 @@ class Changes:
         self.deletions.is_held = True
         for call in self._calls.values():
             call.fresh.hold()
-        return HeldBatches(packed, unpacked)
+        return HeldBatches()
 
     def leave_as_it_was(self) -> None:
         """Leave all for the next run as it was found, since nothing was sent."""
@@ -170,24 +173,13 @@ class Changes:
 
         return told
 
-    def mark_in_doubt(self, in_flight: Sequence[InFlight]) -> None:
-        """Say in the state, before they are sent, that Segment may get another content for these keys.
+    def kinds_of(self, in_flight: Sequence[InFlight]) -> dict[str, int]:
+        """Count calls by the kind of the change."""
+        return kinds_of(in_flight)
 
-        Without it: A is saved, B is acknowledged, a crash comes before B is saved, and the source goes back to A. It
-        would look unchanged, and Segment would keep B.
-        """
-        self._state.save([one.in_doubt for one in in_flight if one.in_doubt is not None])
-
-    def accepted(self, in_flight: Sequence[InFlight]) -> None:
-        """Save what Segment has accepted."""
-        self._state.save([one.entry for one in in_flight])
-
-    def ended(self, in_flight: Sequence[InFlight]) -> None:
-        """Forget that calls were on their way."""
-        for one in in_flight:
-            for call in self._calls.values():
-                if call.number == one.entry.call:
-                    call.ended(one)
+    def key_of(self, one: InFlight) -> int:
+        """Return the number of the key of a call."""
+        return one[1]
 
     def finish(self, unmade: Sequence[str], report: Report) -> None:
         """Remember that the calls were seen by a run that went to its end, and what it leaves for the next one.

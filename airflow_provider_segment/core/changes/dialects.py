@@ -35,7 +35,7 @@ class SqlDialect:
     now: Any
     mark: str
     among: Callable[[Sequence[int]], Statement]
-    upsert: Callable[[Sequence[Sequence[Any]]], Statement]
+    upsert: Callable[[Sequence[tuple[Any, ...]]], Statement]
     meaning: str = "meaning"
 
     def accepted(self, call: int, keys: Sequence[int]) -> Statement:
@@ -116,7 +116,7 @@ def _sqlite(table: str, insert: str) -> SqlDialect:
         "?",
         # One parameter whatever the number of keys: a parameter for each takes twice as long.
         lambda keys: ("IN (SELECT value FROM json_each(?))", (orjson.dumps(keys).decode(),)),
-        lambda entries: (upsert, [tuple(entry) for entry in entries]),
+        lambda entries: (upsert, sorted(entries)),  # neighbours lie on one page of the file
     )
 
 
@@ -129,10 +129,22 @@ def _postgres(table: str, insert: str) -> SqlDialect:
         table,
         sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger),
         "%s",
-        lambda keys: ("= ANY(%s::bigint[])", (list(keys),)),
-        # A list of one: SQLAlchemy 1.4 would take a tuple of lists for many sets of parameters.
-        lambda entries: (upsert, [tuple(list(column) for column in zip(*entries, strict=True))]),
+        lambda keys: ("= ANY(%s::bigint[])", (_array(keys),)),
+        lambda entries: (upsert, tuple(_array(column) for column in zip(*sorted(entries), strict=True))),
     )
+
+
+def _array(values: Sequence[int | str | None]) -> str:
+    """Return an array as a text, which drivers and PostgreSQL read several times as fast as a list of Python."""
+    texts = map(str, values) if set(map(type, values)) == {int} else map(_element, values)
+    return f"{{{','.join(texts)}}}"
+
+
+def _element(value: int | str | None) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", r"\\").replace('"', r"\"")
+        return f'"{escaped}"'
+    return "NULL" if value is None else str(value)
 
 
 def _mysql(table: str, insert: str) -> SqlDialect:
@@ -143,7 +155,7 @@ def _mysql(table: str, insert: str) -> SqlDialect:
         sa.func.unix_timestamp(),
         "%s",
         lambda keys: (f"IN ({', '.join(['%s'] * len(keys))})", tuple(keys)),
-        lambda entries: (upsert, [tuple(entry) for entry in entries]),
+        lambda entries: (upsert, sorted(entries)),
     )
 
 

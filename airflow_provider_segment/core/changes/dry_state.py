@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
-from airflow_provider_segment.core.changes.entries import Base, Entry, StoredEntry
+from airflow_provider_segment.core.changes.doubts import in_doubt
+from airflow_provider_segment.core.changes.entries import Base, Entry, EntryFields, StoredEntry, is_alive
 from airflow_provider_segment.core.changes.lease import check_owner
 from airflow_provider_segment.core.changes.prefilter.store import FilterStore
 from airflow_provider_segment.core.changes.shared_state import SharedState
 from airflow_provider_segment.core.changes.state import State
-from airflow_provider_segment.core.changes.tables import GONE, NO_KEY, Tables, columns_of
+from airflow_provider_segment.core.changes.tables import NO_KEY, Tables, columns_of
 
 
 class StateView(State):
@@ -84,6 +85,8 @@ class StateView(State):
             self.is_new = False
             self._number, self.generation, self.run = row.sync_no, row.generation, row.run + 1
             self.is_recovering = not row.clean
+            if columns_of(connection, tables.doubt):
+                self.left_in_doubt = in_doubt(connection, tables, row.sync_no)
 
     def call(self, identity: str) -> tuple[int, bool]:
         """Return the number of a call, 0 where it is not known, and whether a run that went to its end has seen it.
@@ -139,6 +142,7 @@ class DryState:
         self._above = dialects.dialect_of(engine, table, reads_only=True)
         self._connection = engine.connect()
         self._transaction = self._connection.begin()  # of which nobody sees the end
+        self.save(state.left_in_doubt)
         weakref.finalize(self, _close, self._connection, engine)
 
     def call(self, identity: str) -> tuple[int, bool]:
@@ -152,14 +156,18 @@ class DryState:
         if not keys:
             return {}
         below = self._state.accepted(call, keys) if call > 0 else {}
-        above = self._connection.exec_driver_sql(*self._above.accepted(call, keys)).cursor.fetchall()
-        return below | dict(above)
+        above = self._known_above(call, keys)
+        known = {key: content for key, content in below.items() if key not in above}
+        return known | {key: one[1] for key, one in above.items() if not one[4] and one[5] is not None}
 
     def known(self, call: int, keys: Sequence[int]) -> dict[int, StoredEntry]:
         """Return all that is known of keys; see State."""
         below = self._state.known(call, keys) if call > 0 else {}
+        return below | self._known_above(call, keys)
+
+    def _known_above(self, call: int, keys: Sequence[int]) -> dict[int, StoredEntry]:
         above = self._connection.exec_driver_sql(*self._above.known(call, keys)).cursor.fetchall()
-        return below | {row[0]: row for row in above}
+        return {row[0]: row for row in above}
 
     def bases(self, call: int) -> list[Base]:
         """Return how many keys the state knows, and knew when earlier runs began; see State."""
@@ -180,8 +188,8 @@ class DryState:
     def keys(self, call: int, size: int) -> Iterator[Sequence[tuple[int, int]]]:
         """Yield the keys that the state knows and that are not gone, some at a time; see State."""
         for page in self._state.keys(call, size) if call > 0 else ():
-            above = self._connection.exec_driver_sql(*self._above.known(call, [key for key, _ in page])).cursor
-            gone = {row[0] for row in above.fetchall() if row[1] == GONE}
+            above = self._known_above(call, [key for key, _ in page])
+            gone = {key for key, one in above.items() if not is_alive(one)}
             yield [(key, run) for key, run in page if key not in gone]
 
     def entries(self, call: int, keys: Sequence[int]) -> list[Entry]:
@@ -192,7 +200,7 @@ class DryState:
         """Return what Samples keeps of a call; see State."""
         return self._state.sample(call) if call > 0 else None
 
-    def save(self, entries: Sequence[Entry]) -> None:
+    def save(self, entries: Sequence[EntryFields], _: Sequence[int] = ()) -> None:
         """Keep aside what a run would have saved.
 
         :param entries: at most one for each call and key.

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import StateConnection
+from airflow_provider_segment.core.changes.doubts import Doubts
 from airflow_provider_segment.core.changes.lease import Lease
 from airflow_provider_segment.core.changes.selection import Selection, is_there
 from airflow_provider_segment.core.changes.tables import FORGOTTEN, GONE, Tables
@@ -18,6 +19,10 @@ from airflow_provider_segment.core.changes.tables import FORGOTTEN, GONE, Tables
 AS_KNOWN, AS_NEW = 1, 2
 # Key, content, sent, run, in_doubt and meaning of an Entry.
 StoredEntry: TypeAlias = tuple[int, int, int, int, int, int | None]
+NOT_KNOWN = (0, None, 0, 0, 0, None)
+# The fields of an Entry. There is one a row: the garbage collector passes over plain tuples of numbers and texts, and
+# looks at named ones again and again.
+EntryFields: TypeAlias = tuple[int, int, int, int, int, int, str | None, int | None]
 
 
 class Entry(NamedTuple):
@@ -67,6 +72,8 @@ class Entries:
     """Reads the entries of a sync's calls, and writes them as long as the run holds the lease; State has the rest."""
 
     run: int
+    doubts: Doubts
+    left_in_doubt: Sequence[EntryFields] = ()  # by a killed run, where nothing is written
     _tables: Tables
     _sql: dialects.SqlDialect
     _connection: StateConnection
@@ -173,15 +180,22 @@ class Entries:
         """Return rows as the driver gives them, which is fastest."""
         return self._connection.run(what, lambda c: c.exec_driver_sql(*query).cursor.fetchall())
 
-    def save(self, entries: Sequence[Entry]) -> None:
+    def save(self, entries: Sequence[EntryFields], batches: Sequence[int] = ()) -> None:
         """Write what is known, in one transaction.
 
         :param entries: at most one for each call and key.
+        :param batches: the numbers of those that are on their way no more, as Doubts has given them.
         :raises LeaseError: if another run has taken the lease.
         """
-        if entries:
-            upsert = self._sql.upsert(entries)
-            self._lease.writing("saving what was accepted", lambda c: c.exec_driver_sql(*upsert))
+
+        def save(connection: sa.engine.Connection) -> None:
+            if entries:
+                connection.exec_driver_sql(*self._sql.upsert(entries))
+            if batches:
+                self.doubts.forget(connection, batches)
+
+        if entries or batches:
+            self._lease.writing("saving what was accepted", save)
 
     def make_due(self, selection: Selection) -> int:
         """Make entries due again, whatever Segment last accepted; their counts stay, so that no id is repeated.

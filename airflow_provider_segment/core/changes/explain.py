@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from airflow_provider_segment.core.changes.doubts import in_doubt
 from airflow_provider_segment.core.changes.selection import Selection
 from airflow_provider_segment.core.changes.tables import FORGOTTEN, GONE, Tables, columns_of
 from airflow_provider_segment.core.errors import SettingError
@@ -40,6 +41,8 @@ class Reader:
             others = "; it has none" if not known else f"; it has {', '.join(syncs(connection, tables)) or 'none'}"
             raise SettingError(f"sync_id {sync_id!r} has no state in this database{others}")
         self._number = number
+        left = in_doubt(connection, tables, number) if columns_of(connection, tables.doubt) else []
+        self._on_their_way = {(entry[0], entry[1]): entry for entry in left}
 
     def history(self, last: int) -> list[dict[str, Any]]:
         """Return the last runs, the newest first.
@@ -85,6 +88,9 @@ class Reader:
         found = {"state": "never seen", "said": "No run has seen it, as far as this state knows"}
         if row is not None:
             found = self._said_of(row)
+        for number in numbers:
+            if (left := self._on_their_way.get((call, number))) is not None:
+                found = self._on_its_way(left[4])
         if columns_of(self._connection, refusal):
             query = sa.select(refusal).where(refusal.c.call_no == call, refusal.c.row_key.in_(numbers))
             if (refused := self._connection.execute(query).first()) is not None:
@@ -107,7 +113,7 @@ class Reader:
         if row.content == FORGOTTEN and row.doubt:
             return {"state": "reset", "said": f"Made due again by a reset; {calls}"}
         if row.doubt:
-            return {"state": "on its way", "said": f"On its way when {run} ended; nobody knows whether it arrived. Due"}
+            return self._on_its_way(row.run)
         if row.content == GONE:
             return {"state": "gone", "said": f"Found gone from the query in {run}; {calls}"}
         if not row.sent:
@@ -115,6 +121,10 @@ class Reader:
             return {"state": "remembered", "said": f"Remembered in {run}, and no call was sent: {why}"}
         # An entry does not tell which: a change of a kind that the call is not made on is remembered without a call.
         return {"state": "accepted", "said": f"What it said in {run} was accepted, or asked for no call; {calls}"}
+
+    def _on_its_way(self, run: int) -> dict[str, str]:
+        said = f"On its way when {self._run(run)} ended; nobody knows whether it arrived. Due"
+        return {"state": "on its way", "said": said}
 
     def _run(self, number: int) -> str:
         """Return a run as an operator knows it."""

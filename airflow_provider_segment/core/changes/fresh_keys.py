@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
@@ -59,9 +59,10 @@ class FreshKeys:
             self._flags[key & (_FLAGS - 1)] = 1
         self._database.executemany("INSERT OR REPLACE INTO fresh VALUES (?, ?)", sorted(contents.items()))
 
-    def drop(self, key: int) -> None:
-        """Forget a key: the state has what became of it.
+    def drop(self, keys: Iterable[int]) -> None:
+        """Forget keys: the state has what became of them.
 
-        :param key: its number.
+        :param keys: their numbers.
         """
-        self._here.pop(key, None)
+        for key in keys:
+            self._here.pop(key, None)

@@ -13,14 +13,14 @@ import orjson
 from airflow_provider_segment.calls import Call, columns_of
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.entries import Entry, is_alive
-from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, DueCalls, in_flight, named
+from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, DueCalls, InFlight
 from airflow_provider_segment.core.changes.seen_keys import SeenKeys
 from airflow_provider_segment.core.changes.state import State
 from airflow_provider_segment.core.changes.tables import GONE
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.mapping import values
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
-from airflow_provider_segment.core.mapping.encoding import encoder
+from airflow_provider_segment.core.mapping.encoding import encoder, named
 from airflow_provider_segment.core.mapping.message_ids import MessageIds
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.options import Options
@@ -129,7 +129,7 @@ class GoneKeys:
         :param entries: of the keys.
         :param refuse: is told of a call that cannot be made.
         """
-        due = DueCalls()
+        events, keys, in_flight = list[bytes](), list[bytes](), list[InFlight]()
         for entry in entries:
             ids = json.loads(entry.ids or "{}", parse_float=Decimal)  # orjson would lose digits of long integers
             key = json.dumps([ids.get(name) for name in self._key], default=str).encode()
@@ -139,11 +139,11 @@ class GoneKeys:
                 refuse(0, key, refused)
                 continue
             sent = entry.sent + (bool(entry.in_doubt) and entry.content != GONE)
-            event = named(content, b"%d" % entry.key, sent, self._ids)
-            posted = entry._replace(content=GONE, sent=sent, run=self._state.run, in_doubt=IN_DOUBT["deleted"])
-            known = (entry.key, entry.content, entry.sent, entry.run, entry.in_doubt, entry.meaning)
-            due.add(0, event, key, in_flight("deleted", posted, known, is_recovering=self._state.is_recovering))
-        return due
+            events += named([content], [b"%d#%d" % (entry.key, sent)], self._ids, has_own_ids=True)
+            keys.append(key)
+            doubt = IN_DOUBT["deleted"]
+            in_flight.append((self._number, entry.key, GONE, sent, self._state.run, doubt, entry.ids, entry.meaning))
+        return DueCalls([0] * len(events), events, keys, in_flight)
 
     def ids_of(self, row: Row) -> str | None:
         """Return the values that a call on "deleted" is made from, since the row will be gone then; else None.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.entries import Entry, StoredEntry, is_alive
@@ -13,6 +13,8 @@ from airflow_provider_segment.core.changes.tables import GONE
 from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.rows.keys import numbers_of, other_forms
 
+# A DifferingRow's fields; plain for the same reason as EntryFields.
+Differing: TypeAlias = tuple[int, bytes, bytes, int, int, Row, int]
 # Hashes of keys are larger, but for one in eight million.
 _LARGEST_NUMBER = 2**40
 
@@ -70,7 +72,7 @@ class Rekeying:
         self._knows_hashes = span is not None and (span[0] < -_LARGEST_NUMBER or span[1] > _LARGEST_NUMBER)
 
     def find(
-        self, rows: Sequence[DifferingRow], known: Mapping[int, StoredEntry], on_its_way: Container[int]
+        self, rows: Sequence[Differing], known: Mapping[int, StoredEntry], on_its_way: Container[int]
     ) -> dict[int, StoredEntry]:
         """Return what is known under another form of rows' keys, and save it under the one that they have now.
 
@@ -78,7 +80,7 @@ class Rekeying:
         :param known: what is known of their keys as they are.
         :param on_its_way: numbers of keys with a call that is being sent.
         """
-        lost = [one for one in rows if not is_alive(known.get(one.number)) and one.number not in on_its_way]
+        lost = [DifferingRow(*one) for one in rows if not is_alive(known.get(one[0])) and one[0] not in on_its_way]
         if not self._knows_hashes:  # whole numbers are known as such
             lost = [one for one in lost if one.key != b"[%d]" % one.number]
         forms = {one.number: other_forms([one.row[place] for place in self._places]) for one in lost}

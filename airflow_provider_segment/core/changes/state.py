@@ -1,4 +1,4 @@
-"""What Segment last accepted, by call and key, in a SQL database; written once per accepted batch."""
+"""What Segment last accepted, by call and key, in a SQL database."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
+from airflow_provider_segment.core.changes.doubts import Doubts
 from airflow_provider_segment.core.changes.entries import Entries
 from airflow_provider_segment.core.changes.history import RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
@@ -44,6 +45,7 @@ class State(Entries):
     :ivar is_new: whether this run made it, so that nothing is known yet.
     :ivar filters: what the filter in front of it leaves here.
     :ivar refusals: which calls were refused.
+    :ivar doubts: what batches on their way may change.
     :raises SettingError: if the state belongs to another write key or layout, or another task of the same DAG run has
         its sync_id.
     :raises LeaseError: if another run holds it, and goes on for longer than a lease lasts.
@@ -81,6 +83,8 @@ class State(Entries):
             self._check_file()
             self._make(write_key)
             self._hold(write_key)
+            self.doubts = Doubts(self._lease, self._tables, self._sql, shared.part if shared is not None else None)
+            self.doubts.take_over()
         except BaseException:
             self._connection.close()
             raise
@@ -226,7 +230,16 @@ class State(Entries):
             for table in (tables.known, tables.sample, tables.refusal):
                 connection.execute(sa.delete(table).where(table.c.call_no.in_(self._mine)))
             forgotten = connection.execute(sa.delete(tables.state).where(tables.state.c.call_no.in_(self._mine)))
-            of_sync = (tables.call, tables.run, tables.filter, tables.arrival, tables.part, tables.day, tables.sync)
+            of_sync = (
+                tables.call,
+                tables.run,
+                tables.filter,
+                tables.arrival,
+                tables.part,
+                tables.day,
+                tables.doubt,
+                tables.sync,
+            )
             for table in of_sync:
                 connection.execute(sa.delete(table).where(table.c.sync_no == number))
             return int(forgotten.rowcount)

@@ -3,15 +3,16 @@
 ``segment_sync``: one row a sync, with the generation that its message ids carry and the lease of the run that may
 write. ``segment_call``: one row a call, by its identity. ``segment_state``: one row a call and key, in 64-bit integers:
 the key (itself where it is an integer, else a hash), hashes of key and content, and how many calls were accepted.
-``segment_sample``: for each call, the fields of some keys in four bits each (samples.py). ``segment_run``: one row
-a run, which is a try of a task, with its counts. ``segment_refusal``: one row a call and key that was refused when a
-run looked at it last, with the reason. ``segment_known``: how many keys of a call were known when a run began that did
-not end whole. ``segment_filter``: one row a sync, which filter the last run has left (prefilter/). ``segment_arrival``:
-one row a page of rows, the hashes of these as they arrived in that run and the numbers of their keys. ``segment_part``:
-one row a task that sends a part of a run, as long as the run lasts: the numbers of its rows that are not settled, of
-its keys that have different rows, and what its tries counted. ``segment_day``: with keep_days, the day of each key's
-row by the cursor. There is no personal data in them but the ids of calls made on "deleted", without which nothing could
-be sent, and a cursor's mark.
+``segment_sample``: for each call, the fields of some keys in four bits each (samples.py). ``segment_run``: one row a
+run, which is a try of a task, with its counts. ``segment_refusal``: one row a call and key that was refused when a run
+looked at it last, with the reason. ``segment_known``: how many keys of a call were known when a run began that did not
+end whole. ``segment_doubt``: one row a batch that is on its way, the entries that it may change as JSON; the next run
+takes those of a killed one into ``segment_state``. ``segment_filter``: one row a sync, which filter the last run has
+left (prefilter/). ``segment_arrival``: one row a page of rows, the hashes of these as they arrived in that run and the
+numbers of their keys. ``segment_part``: one row a task that sends a part of a run, as long as the run lasts: the
+numbers of its rows that are not settled, of its keys that have different rows, and what its tries counted.
+``segment_day``: with keep_days, the day of each key's row by the cursor. There is no personal data in them but the ids
+of calls made on "deleted", without which nothing could be sent, and a cursor's mark.
 """
 
 from __future__ import annotations
@@ -143,6 +144,16 @@ class Tables:
             sa.Column("sample", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
             sa.Column("mapping", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
             sa.Column("cursor_mark", sa.Text().with_variant(mysql.LONGTEXT, "mysql")),
+        )
+        self.doubt = sa.Table(
+            "segment_doubt",
+            self.meta,
+            sa.Column("sync_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("writer", sa.String(32), primary_key=True),  # a random text of the task that posts the batch
+            sa.Column("batch_no", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("run", sa.Integer, nullable=False),
+            sa.Column("part", sa.Integer, nullable=False),
+            sa.Column("entries", blob, nullable=False),
         )
         self.part = sa.Table(
             "segment_part",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import marshal
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from airflow_provider_segment.core.delivery.batching import Batch
 from airflow_provider_segment.core.errors import HoldError
@@ -19,14 +18,11 @@ _LEVEL = 1
 class HeldBatches:
     """A compressed file without a name: nobody else can open it, and it is gone with the process, however that ends.
 
-    :param packed: turns what is remembered of a call that is on its way, with "changes", into plain tuples.
-    :param unpacked: turns these back.
     :ivar bytes: that the file has.
     :raises HoldError: if it cannot be made; so do the methods, where there is no room.
     """
 
-    def __init__(self, packed: Callable[[Any], Any] = tuple, unpacked: Callable[[Any], Any] = tuple) -> None:
-        self._packed, self._unpacked = packed, unpacked
+    def __init__(self) -> None:
         self.bytes = 0
         with self._on_disk():
             self._file = tempfile.TemporaryFile(prefix="segment-")  # noqa: SIM115  close() closes it
@@ -36,8 +32,7 @@ class HeldBatches:
 
         :param batch: that is full, or the last one.
         """
-        flying = [self._packed(one) for one in batch.in_flight]
-        plain = (batch.events, batch.rows, batch.calls, batch.keys, flying, batch.size)
+        plain = (batch.events, batch.rows, batch.calls, batch.keys, batch.in_flight, batch.size)
         held = zlib.compress(marshal.dumps(plain), _LEVEL)
         with self._on_disk():
             self._file.write(len(held).to_bytes(8) + held)
@@ -49,8 +44,7 @@ class HeldBatches:
             self._file.flush()
             self._file.seek(0)
         while held := self._next():
-            events, rows, calls, keys, flying, size = marshal.loads(zlib.decompress(held))  # noqa: S302  our own file
-            yield Batch(events, rows, calls, keys, [self._unpacked(one) for one in flying], size)
+            yield Batch(*marshal.loads(zlib.decompress(held)))  # noqa: S302  our own file
 
     def _next(self) -> bytes:
         with self._on_disk():

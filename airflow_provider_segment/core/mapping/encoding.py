@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
@@ -13,6 +13,7 @@ import orjson
 
 from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.mapping import values
+from airflow_provider_segment.core.mapping.message_ids import MessageIds, with_id
 from airflow_provider_segment.core.mapping.messages import MAX_EVENT_BYTES, Message
 
 # Datetimes come to our own rule, since orjson would write one without a zone; so does whatever is not plain data.
@@ -73,6 +74,20 @@ def has_own_id(encoded: bytes) -> bool:
     :param encoded: by encoder().
     """
     return encoded.startswith(_OWN_ID)
+
+
+def named(contents: Iterable[bytes], row_keys: Iterable[bytes], ids: MessageIds, *, has_own_ids: bool) -> list[bytes]:
+    """Return messages with ids; one that has an id of the user's own keeps it.
+
+    :param contents: the messages' bytes.
+    :param row_keys: what tells their rows from the others.
+    :param ids: makes the ids.
+    :param has_own_ids: whether a message may have its own.
+    """
+    if not has_own_ids:
+        return ids.named(contents, row_keys)
+    pairs, id_of = zip(contents, row_keys, strict=True), ids.make
+    return [b"%b" % c if has_own_id(c) else with_id(c, id_of(row_key, c)) for c, row_key in pairs]
 
 
 def _dumps_carefully(message: Message, zone: dt.tzinfo | None, options: int) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.mapping import encoding
 from airflow_provider_segment.core.mapping.compiler import CompiledCall, WrittenMessages
-from airflow_provider_segment.core.mapping.message_ids import Namespace, with_id
+from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.mapping.message_warnings import MessageWarnings
 from airflow_provider_segment.core.mapping.messages import Message
 from airflow_provider_segment.core.mapping.readers import Row
@@ -89,10 +89,7 @@ class Route:
             report.warn(self.call.identity, "made_by_no_row", _MADE_BY_NONE, report.rows)
 
     def _named(self, contents: Iterable[bytes], row_keys: Sequence[bytes]) -> list[bytes]:
-        if not self.call.names_itself:
-            return self._ids.named(contents, row_keys)
-        pairs, id_of = zip(contents, row_keys, strict=True), self._ids.make
-        return [b"%b" % c if encoding.has_own_id(c) else with_id(c, id_of(row_key, c)) for c, row_key in pairs]
+        return encoding.named(contents, row_keys, self._ids, has_own_ids=self.call.names_itself)
 
     def rejection(self, row: int, refused: Refused) -> Rejection:
         """Return a bad row as a value.

@@ -91,6 +91,15 @@ def read_ahead(rows: Pages, number: int) -> tuple[int, Iterator[Sequence[Sequenc
     return found, chain((held.popleft() for _ in range(len(held))), pages)
 
 
+def at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values at some places, which are mostly all.
+
+    :param places: in order.
+    :param values: to choose from.
+    """
+    return values if len(places) == len(values) else [values[place] for place in places]
+
+
 def _pages(first: list[Any], remaining: Iterator[Any], size: int) -> Iterator[list[tuple[int, Any]]]:
     page = first
     while page:
