@@ -83,7 +83,7 @@ class Options:
             if getattr(self, name) not in allowed:
                 raise SettingError(f"{name}: expected one of {', '.join(allowed)}; found {getattr(self, name)!r}")
         _zone(self.timezone)
-        _check_max_rejected(self.max_rejected)
+        check_max_rejected(self.max_rejected)
         positive("max_in_flight", self.max_in_flight)
         _check_count("min_rows", self.min_rows)
         for name in ("max_calls", "max_added", "max_updated"):
@@ -197,7 +197,12 @@ def _check_cap(name: str, value: object) -> None:
         raise SettingError(f"{name}: expected a count, or a share below 1; found {value!r}")
 
 
-def _check_max_rejected(value: object) -> None:
+def check_max_rejected(value: object) -> None:
+    """Refuse what is neither a count of refused calls nor a share.
+
+    :param value: of the setting.
+    :raises SettingError: then.
+    """
     is_count = _is_count(value)
     is_share = isinstance(value, float) and (0 <= value < 1 or (value.is_integer() and value > 0))
     if not (is_count or is_share):

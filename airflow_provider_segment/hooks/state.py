@@ -20,6 +20,7 @@ from airflow_provider_segment.core.changes.explain import Reader
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.lease import release
 from airflow_provider_segment.core.changes.prefilter.cursor_mark import read_mark
+from airflow_provider_segment.core.changes.regulated import DatabaseRegulated
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
 from airflow_provider_segment.core.changes.shared_run import SharedRun
 from airflow_provider_segment.core.changes.shared_state import SharedState
@@ -131,6 +132,34 @@ def open_memory(run: int, *, conn_id: str | None, schema: str | None, path: str 
     engine = _file(path) if path is not None else _database(conn_id or "")
     try:
         return DatabaseMemory(engine, run, schema=schema)
+    except BaseException:
+        engine.dispose()
+        raise
+
+
+def open_database_regulated(
+    sync: int, run: int, *, conn_id: str | None, schema: str | None, path: str | None, reads_only: bool, log: Any = LOG
+) -> DatabaseRegulated:
+    """Return who is part of an accepted regulation of a sync; the caller closes it.
+
+    :param sync: names it.
+    :param run: names the DAG run and the task.
+    :param conn_id: as for open_state(); so are ``schema`` and ``path``.
+    :param schema: of the connection.
+    :param path: of a SQLite file.
+    :param reads_only: whether nothing is made or written.
+    :param log: is told of a connection that was lost.
+    :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
+    :raises StateError: if the database fails.
+    """
+    if path is not None:
+        engine = _file_to_read(path) if reads_only else _file(path)
+    else:
+        engine = _database(conn_id or "")
+        if reads_only and engine.dialect.name == "sqlite" and engine.url.database:  # to connect would make the file
+            engine = _file_to_read(engine.url.database)
+    try:
+        return DatabaseRegulated(engine, sync, run, schema=schema, reads_only=reads_only, log=log)
     except BaseException:
         engine.dispose()
         raise
