@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +15,7 @@ from airflow_provider_segment.core.errors import CapError, NotSentError, Refused
 from airflow_provider_segment.core.mapping.ids import Ids, to_id
 from airflow_provider_segment.core.public_api.regulations import MAX_USERS, create
 from airflow_provider_segment.core.regulation_options import RegulationOptions
-from airflow_provider_segment.core.report import Rejection, Report
+from airflow_provider_segment.core.report import Rejection, Report, utc_now
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages
 
@@ -71,6 +72,7 @@ class RegulationJob:
     :param regulated: who is part of an accepted one.
     :param rejects: where refused rows are written.
     :param is_stopped: tells whether somebody has ended the run.
+    :param waits: what a call to Segment is made in: it raises when somebody ends the run meanwhile.
     :param on_planned: is called with the report when all is checked, before the first call.
     """
 
@@ -79,6 +81,7 @@ class RegulationJob:
     regulated: Regulated
     rejects: Rejects
     is_stopped: Callable[[], bool] = lambda: False
+    waits: Callable[[], AbstractContextManager[None]] = nullcontext
     on_planned: Callable[[RegulationReport], None] = lambda _: None
 
 
@@ -112,7 +115,8 @@ def regulate(rows: Pages, job: RegulationJob, api: PublicApi, report: Regulation
 def _close(report: Report) -> None:
     """Count what has no other end as not sent."""
     report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted
-    report.seconds = round(time.monotonic() - report.started, 3)
+    report.seconds = round(time.monotonic() - report.clock, 3)
+    report.ended = utc_now()
 
 
 class _Users:
@@ -210,7 +214,8 @@ def _send(users: _Users, job: RegulationJob, api: PublicApi, report: RegulationR
             raise NotSentError("the run was stopped")
         some, before = users.due[start : start + MAX_USERS], report.requests
         try:
-            regulate_id = create(counted, job.options.regulation_type, some, job.source_id)
+            with job.waits():  # a call that is given up may have been taken: a retry makes it again
+                regulate_id = create(counted, job.options.regulation_type, some, job.source_id)
         finally:
             report.retries += max(0, report.requests - before - 1)
         report.accepted += len(some)

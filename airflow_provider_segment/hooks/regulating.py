@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from airflow_provider_segment.core.regulating import RegulationJob, RegulationReport, regulate
@@ -38,7 +38,7 @@ def regulate_rows(
     log, report = hook.log, RegulationReport()
     hook.report = report
     source_id = hook.source_id if options.scope == "source" else None
-    api = replace(hook.public_api, sleep=_sleep)
+    api = hook.public_api
     whom = "the whole workspace" if source_id is None else "one source"
     log.info("From %s to %s: %s for %s", rows.source, api.server, options.regulation_type, whom)
     try:
@@ -47,7 +47,8 @@ def regulate_rows(
                 regulated = open_regulated(task_run, options, sync_id, source_id, log)
             stack.enter_context(closing(regulated))
             rejects = stack.enter_context(closing(run.open_rejects(options.rejects_path, task_run)))
-            job = RegulationJob(options, source_id, regulated, rejects, is_stopped, lambda found: _plan(log, found))
+            planned = partial(_plan, log)
+            job = RegulationJob(options, source_id, regulated, rejects, is_stopped, sigterm.waits, planned)
             regulate(replace(rows, pages=sigterm.waited(rows.pages)), job, api, report)
     except BaseException as error:
         vars(error)["report"] = report
@@ -59,12 +60,6 @@ def regulate_rows(
     if task_run.try_number > 1:
         task_run.leave(report)  # so that none of a try before stands beside what this one returns
     return report
-
-
-def _sleep(seconds: float) -> None:
-    """Wait for the Public API; a SIGTERM ends it."""
-    with sigterm.waits():
-        time.sleep(seconds)
 
 
 def _plan(log: Any, report: RegulationReport) -> None:

@@ -7,15 +7,19 @@ import json
 import os
 import signal
 import sqlite3
-from contextlib import closing
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import processes
 import pytest
 import runs
 from airflow.providers.common.compat.sdk import DAG
-from runs import HAS_STORE, NO_WAIT, Run, RunDag, again, new_dag
+from runs import HAS_STORE, NO_WAIT, SECONDS_TO_END, Run, RunDag, again, new_dag
 from waiting import until
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
@@ -35,6 +39,14 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
         request.getfixturevalue("postgres")
         return {"state_conn_id": "postgres"}
     return {"state_path": str(tmp_path / "new" / "state.db")}
+
+
+@pytest.fixture
+def _signals() -> Iterator[None]:
+    """Airflow's handler of SIGTERM does not outlive the test."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def operator(**changed: Any) -> SqlToSegmentRegulationOperator:
@@ -401,6 +413,37 @@ class TestTries:
         assert run.task("forget") == ("success", 2)
         assert regulated(segment) == [many(5_000), many(5_000, 5_000), many(2_000, 10_000)]
         assert len(run.xcom("forget")["regulations"]) == 3
+
+    @pytest.mark.usefixtures("_signals")
+    @pytest.mark.parametrize("step", ["hang", (429, {"Retry-After": "300"}), None], ids=str)
+    def test_sigterm(self, segment: SegmentServer, warehouse: SqliteWarehouse, run_dag: RunDag, step: Any) -> None:
+        """A task that is told to end makes no further call, ends in time, and leaves its report."""
+        fill(warehouse, *many(12_000))
+        segment.public_api.respond_with([None, step])
+        if step is None:
+            segment.delay = 0.5
+        began = [0.0]
+        with new_dag() as dag:
+            operator()
+
+        def terminate() -> None:
+            until(lambda: len(segment.requests) == 2)
+            began[0] = time.monotonic()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        terminator = threading.Thread(target=terminate)
+        terminator.start()
+        with suppress(BaseException):  # `dag.test()` of Airflow 2 raises what ended it
+            run_dag(dag)
+        took = time.monotonic() - began[0]
+        terminator.join(60)
+        run = Run(SimpleNamespace(dag_id=dag.dag_id, run_id=runs.run_ids(dag.dag_id)[0], state="failed"))
+        assert took < SECONDS_TO_END
+        assert run.task("forget")[0] == "failed"
+        assert len(segment.requests) == 2
+        report = run.xcom("forget", "report")
+        assert (report["accepted"], report["not_sent"]) == (5_000, 7_000)
+        assert len(report["regulations"]) == 1
 
 
 def be_killed(environment: dict[str, str], dag_id: str, where: dict[str, str]) -> None:
