@@ -38,7 +38,7 @@ def regulate_rows(
     log, report = hook.log, RegulationReport()
     hook.report = report
     source_id = hook.source_id if options.scope == "source" else None
-    api = hook.public_api
+    api = replace(hook.public_api, sleep=lambda seconds: sigterm.pause(seconds, is_stopped))
     whom = "the whole workspace" if source_id is None else "one source"
     log.info("From %s to %s: %s for %s", rows.source, api.server, options.regulation_type, whom)
     try:

@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_segment.compat import BaseOperator, default_deferrable
@@ -90,7 +91,8 @@ class SegmentReverseEtlOperator(KeepsText, BaseOperator):
 
         task_run = current(context)
         with as_airflow_exceptions():
-            self._api = api = SegmentHook(self.segment_conn_id).public_api
+            pause = partial(sigterm.pause, is_stopped=lambda: self._is_stopped)
+            self._api = api = replace(SegmentHook(self.segment_conn_id).public_api, sleep=pause)
             sigterm.watch(task_run)
             started = StartedSync(task_run, api, self.source_id, self.model_id, self.subscription_id, self.log)
             with sigterm.waits():
@@ -115,14 +117,12 @@ class SegmentReverseEtlOperator(KeepsText, BaseOperator):
                     if result["syncStatus"] != IN_PROGRESS:
                         return result
                     self.log.info("%s", summary(result))
-                if self._is_stopped:  # where the signal's own exception was lost in a library
-                    raise NotSentError("the run was stopped")
                 left = until - time.monotonic()
                 if left <= 0:
                     raise ReverseEtlError(
                         f"The sync {sync_id} has not ended in time, and goes on; a retry waits for it"
                     )
-                time.sleep(min(self.poll_interval, left))
+                sigterm.pause(min(self.poll_interval, left), lambda: self._is_stopped)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the counts that the trigger has found, or fail.

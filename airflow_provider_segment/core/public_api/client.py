@@ -43,6 +43,7 @@ class PublicApi:
     :param proxy: URL of a proxy; None takes the environment's.
     :param policy: how long to go on with one call. A wait that the server asks for is made as it asks.
     :param on_answer: is told of what came back for each request, those that are tried again among them.
+    :param sleep: waits so many seconds before another try.
     """
 
     server: str
@@ -51,6 +52,7 @@ class PublicApi:
     proxy: str | None = field(default=None, repr=False)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     on_answer: Callable[[Response], None] = field(default=lambda _: None, repr=False)
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, **ids: str) -> dict[str, Any]:
         """Return what a path has, of all its pages: the first page's data, with the lists of the others added to its.
@@ -118,7 +120,7 @@ class PublicApi:
                 error.wait = asked
                 raise error
             log.info("%s %s: %s; again in %.1f s", method, path, response, wait)
-            time.sleep(wait)
+            self.sleep(wait)
 
     def _request(
         self, method: str, url: str, kind: str, *, params: Mapping[str, Any] | None = None, body: bytes | None = None
