@@ -34,6 +34,17 @@ from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperat
 from airflow_provider_segment.transfers.sql_to_segment_regulation import SqlToSegmentRegulationOperator
 
 STATE = str(Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "segment_state.db")
+KNOWN = "SELECT id, email, plan FROM customers WHERE id NOT IN (SELECT id FROM deleted_customers)"
+DELETED = """
+    SELECT DISTINCT id FROM deleted_customers
+    WHERE returned IS NULL AND id NOT IN (SELECT id FROM customers)
+"""
+RETURNED = """
+    UPDATE deleted_customers SET returned = '{{ run_id }}'
+    WHERE returned IS NULL AND id IN (SELECT id FROM customers)
+    RETURNING id
+"""
+WELCOMED = "DELETE FROM deleted_customers WHERE returned = '{{ run_id }}'"
 
 with DAG(
     dag_id="segment_mirror",
@@ -47,7 +58,7 @@ with DAG(
     customers = SqlToSegmentOperator(
         task_id="customers",
         sql_conn_id="warehouse",
-        sql="SELECT id, email, plan FROM customers WHERE id NOT IN (SELECT id FROM deleted_customers)",
+        sql=KNOWN,
         calls=[
             Identify(user_id="id", traits=["email", "plan"]),
             Track(Constant("Customer Deleted"), user_id="id", on_change=["deleted"]),
@@ -59,7 +70,7 @@ with DAG(
     forget = SqlToSegmentRegulationOperator(
         task_id="forget",
         sql_conn_id="warehouse",
-        sql="SELECT DISTINCT id FROM deleted_customers WHERE returned IS NULL AND id NOT IN (SELECT id FROM customers)",
+        sql=DELETED,
         regulation_type="SUPPRESS_WITH_DELETE",
         max_users="{{ params.max_users }}",
         state_path=STATE,
@@ -68,8 +79,8 @@ with DAG(
     unsuppress = SqlToSegmentRegulationOperator(
         task_id="unsuppress",
         sql_conn_id="warehouse",
-        sql="UPDATE deleted_customers SET returned = '{{ run_id }}' "
-        "WHERE returned IS NULL AND id IN (SELECT id FROM customers) RETURNING id",
+        sql=RETURNED,
+        sql_hook_params={"streaming": False},  # PostgreSQL's server-side cursor takes a SELECT only
         regulation_type="UNSUPPRESS",
         max_users="{{ params.max_users }}",
         state_path=STATE,
@@ -78,7 +89,7 @@ with DAG(
     welcome = SQLExecuteQueryOperator(
         task_id="welcome",
         conn_id="warehouse",
-        sql="DELETE FROM deleted_customers WHERE returned = '{{ run_id }}'",
+        sql=WELCOMED,
     )
     customers >> forget >> forgotten
     customers >> unsuppress >> unsuppressed >> welcome
