@@ -3,7 +3,8 @@
 **Connections**
 
 - `warehouse`: PostgreSQL, or SQLite 3.35 or later, with the tables `customers` and `deleted_customers`. The second has
-  one row for each deletion, written by whoever deletes the customer: the `id`, and `returned`, which is NULL.
+  one row for each deletion, written by whoever deletes the customer: the `id`, and `returned`, which is NULL. No `id`
+  in either is NULL.
 - `segment_default`, type *Segment*: the source's write key, and a token of Segment's Public API (`public_api_token`).
 
 **Each day**

@@ -128,6 +128,20 @@ def test_nothing_to_wait_for(segment: SegmentServer, run_dag: RunDag, deferrable
     assert segment.requests == []
 
 
+def test_reschedule(segment: SegmentServer, run_dag: RunDag) -> None:
+    """It may also give its worker back between two looks."""
+    segment.public_api.regulations.go_through(["RUNNING", "RUNNING", "FINISHED"])
+    assert run_with(run_dag, mode="reschedule").task("forgotten")[0] == "success"
+    assert looks(segment) == 6
+
+
+@WAITS
+def test_soft_fail(segment: SegmentServer, run_dag: RunDag, deferrable: bool) -> None:
+    """With soft_fail, as for all sensors, what did not finish skips the task."""
+    segment.public_api.regulations.go_through(["FAILED"])
+    assert run_with(run_dag, deferrable=deferrable, soft_fail=True).task("forgotten")[0] == "skipped"
+
+
 @pytest.mark.parametrize("given", ["one", ["one", "two"], {"regulations": ["one"]}], ids=str)
 def test_ids(segment: SegmentServer, run_dag: RunDag, given: Any) -> None:
     """It also waits for regulations that were made elsewhere, by their ids."""

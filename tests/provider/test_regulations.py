@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from runs import HAS_STORE, NO_WAIT, SECONDS_TO_END, Run, RunDag, again, new_dag
 from waiting import until
 from warehouses import PostgresWarehouse, SqliteWarehouse
 
+from airflow_provider_segment.hooks.state import open_database_regulated
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment_regulation import SqlToSegmentRegulationOperator
 
@@ -530,6 +532,23 @@ def test_a_state_that_fails(
     run = run_one(run_dag, state_conn_id="postgres", retries=1)
     assert run.task("forget") == ("success", 2)
     assert [len(users) for users in regulated(segment)] == [5_000, 5_000, 1_000]
+
+
+def test_first_runs_at_once(postgres: PostgresWarehouse) -> None:
+    """Runs that make the state's table at the same moment do not fail each other."""
+    postgres.run("CREATE SCHEMA segment")
+    where: dict[str, Any] = {"conn_id": "postgres", "schema": "segment", "path": None, "reads_only": False}
+
+    def begin(number: int) -> set[int]:
+        regulated = open_database_regulated(number, 1, **where)
+        regulated.accepted("r1", [number])
+        found = regulated.known()
+        regulated.close()
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(begin, range(8))) == [{number} for number in range(8)]
+    assert postgres.count("SELECT count(*) FROM segment.segment_regulated") == 8
 
 
 def test_no_user_is_shown(

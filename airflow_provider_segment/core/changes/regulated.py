@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_provider_segment.core.changes import dialects
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
+from airflow_provider_segment.core.errors import StateError
 
 _AT_ONCE = 500
 
@@ -49,13 +51,13 @@ class DatabaseRegulated:
         dialects.dialect_of(engine, self._table, reads_only=reads_only)  # refuses other databases, and prepares SQLite
         self._connection = StateConnection(engine, log)
         name, schema_name = self._table.name, self._table.schema
-        if reads_only:
-            self._is_there = self._connection.run(
-                "looking for its table", lambda c: sa.inspect(c).has_table(name, schema=schema_name)
-            )
-        else:
+        self._is_there = not reads_only or self._connection.run(
+            "looking for its table", lambda connection: sa.inspect(connection).has_table(name, schema=schema_name)
+        )
+        if not reads_only:
+            with suppress(StateError):  # another run may make it at this moment
+                self._connection.run("making its table", meta.create_all)
             self._connection.run("making its table", meta.create_all)
-            self._is_there = True
         self.regulations = self._regulations()
 
     def _regulations(self) -> list[str]:
