@@ -157,10 +157,17 @@ class Accounting:
 
     def close(self) -> None:
         """Count what had no other end as not sent."""
-        report = self._report
-        report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
-        report.seconds = round(time.monotonic() - report.clock, 3)
-        report.ended = utc_text()
+        close(self._report)
+
+
+def close(report: Report) -> None:
+    """Count what had no other end as not sent, and note the time.
+
+    :param report: of a run.
+    """
+    report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted - report.rejected
+    report.seconds = round(time.monotonic() - report.clock, 3)
+    report.ended = utc_text()
 
 
 def check_refused(report: Report, allowed: float, before: str = "") -> None:

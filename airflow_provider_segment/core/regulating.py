@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_segment.core.accounting import check_refused, with_report
+from airflow_provider_segment.core.accounting import check_refused, close, with_report
 from airflow_provider_segment.core.delivery.rejects import Rejects, line_of
 from airflow_provider_segment.core.errors import CapError, NotSentError, Refused, SegmentError, SettingError
 from airflow_provider_segment.core.mapping.ids import Ids, to_id
 from airflow_provider_segment.core.public_api.regulations import MAX_USERS, create
 from airflow_provider_segment.core.regulation_options import RegulationOptions
-from airflow_provider_segment.core.report import Rejection, Report, utc_now
+from airflow_provider_segment.core.report import Rejection, Report
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import Pages
 
@@ -107,16 +106,9 @@ def regulate(rows: Pages, job: RegulationJob, api: PublicApi, report: Regulation
             if not job.options.validate_only:
                 _send(users, job, api, report)
         finally:
-            _close(report)
+            close(report)
     except SegmentError as error:
         raise (with_report(error, report) if error.report is None else error) from None
-
-
-def _close(report: Report) -> None:
-    """Count what has no other end as not sent."""
-    report.not_sent = report.calls - report.unchanged - report.invalid - report.accepted
-    report.seconds = round(time.monotonic() - report.clock, 3)
-    report.ended = utc_now()
 
 
 class _Users:
@@ -184,7 +176,7 @@ def _check(users: _Users, job: RegulationJob, report: RegulationReport) -> None:
     :raises CapError: if too many users are due.
     """
     options = job.options
-    _close(report)  # an error tells the counts as they are then
+    close(report)  # an error tells the counts as they are then
     report.planned = {options.regulation_type: {"all": users.due_count}}
     job.on_planned(report)
     if options.validate_only:
