@@ -11,7 +11,7 @@
 
 1. `customers` identifies who is new or changed, and tells who is gone by an event. The call on "deleted" also lets the
    state forget the customer: whoever comes back is new again. Who was deleted waits for step 4 before that, since
-   Segment drops what it gets of a suppressed user, and answers 200 all the same.
+   Segment drops what it gets of a suppressed user, and nobody hears of it.
 2. `forget` lets Segment suppress and delete who is in `deleted_customers` and not back. Each is sent once.
 3. `unsuppress` marks who is back, and asks Segment to end the suppression.
 4. `unsuppressed` waits until Segment has done so, mostly within a day; then `welcome` takes the row out of
