@@ -108,16 +108,17 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Segment",
         "description": "The rows of any SQL query become Segment calls, in batches, every one accounted for.",
         "integrations": [{"integration-name": "Segment", "external-doc-url": _DOCS, "tags": ["service"]}],
-        "operators": [{"integration-name": "Segment", "python-modules": [f"{package}.operators.segment"]}],
-        "sensors": [{"integration-name": "Segment", "python-modules": [f"{package}.sensors.segment"]}],
-        "triggers": [{"integration-name": "Segment", "python-modules": [f"{package}.triggers.segment"]}],
+        "operators": _of_segment(f"{package}.operators.segment", f"{package}.operators.reverse_etl"),
+        "sensors": _of_segment(f"{package}.sensors.segment", f"{package}.sensors.regulation"),
+        "triggers": _of_segment(*(f"{package}.triggers.{name}" for name in ("segment", "regulation", "reverse_etl"))),
         "hooks": [{"integration-name": "Segment", "python-modules": [f"{package}.hooks.segment"]}],
         "transfers": [
             {
                 "source-integration-name": "Common SQL",
                 "target-integration-name": "Segment",
-                "python-module": f"{package}.transfers.sql_to_segment",
+                "python-module": f"{package}.transfers.{name}",
             }
+            for name in ("sql_to_segment", "sql_to_segment_regulation")
         ],
         "connection-types": [
             {
@@ -134,3 +135,7 @@ def get_provider_info() -> dict[str, Any]:
         "asset-uris": [assets],
         "dataset-uris": [assets],  # what Airflow 2 calls them
     }
+
+
+def _of_segment(*modules: str) -> list[dict[str, Any]]:
+    return [{"integration-name": "Segment", "python-modules": list(modules)}]

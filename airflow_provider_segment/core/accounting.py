@@ -161,27 +161,33 @@ class Accounting:
 
     def with_report(self, error: SegmentError) -> SegmentError:
         """Return an error with what had happened until then: the counts and the commonest reasons, never a value."""
-        return _with_report(error, self._report)
+        return with_report(error, self._report)
 
     def close(self) -> None:
         """Count what had no other end as not sent."""
         self._report.close()
 
 
-def check_refused(report: Report, allowed: float) -> None:
+def check_refused(report: Report, allowed: float, before: str = "") -> None:
     """Say so when too many calls were refused.
 
     :param report: of a run.
     :param allowed: a count, or below 1 a share of all calls.
+    :param before: what the error says first.
     :raises RejectedError: if there are more.
     """
     refused = report.invalid + report.rejected
     if refused > (allowed * report.calls if allowed < 1 else allowed):
-        said = f"{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}"
-        raise _with_report(RejectedError(said), report)
+        said = f"{before}{refused:,} of {report.calls:,} calls were refused, and max_rejected allows {allowed:g}"
+        raise with_report(RejectedError(said), report)
 
 
-def _with_report(error: SegmentError, report: Report) -> SegmentError:
+def with_report(error: SegmentError, report: Report) -> SegmentError:
+    """Return an error with what had happened until then: the counts and the commonest reasons, never a value.
+
+    :param error: any of ours.
+    :param report: of the run.
+    """
     error.report = report
     error.args = (f"{error}. {report.summary()}{report.commonest()}",)
     return error

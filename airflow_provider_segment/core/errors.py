@@ -17,6 +17,8 @@ SegmentError
 ├── RejectsError       make room for the file of rejects
 ├── NotArrivedError    look at the table: Segment acknowledged calls, and did not receive them all
 ├── RejectedError      mend the rows: more of them were refused than `max_rejected` allows
+├── RegulationError    look at the destinations that are named: a regulation did not finish in them
+├── ReverseEtlError    look at the sync in Segment: it failed, or did not deliver all that it should
 └── NotSentError       try again: calls were not sent for a reason that may pass
 
 Refused never leaves the core: it is one bad value on its way to become a Rejection.
@@ -118,6 +120,16 @@ class RejectedError(SegmentError):
 
 class NotArrivedError(SegmentError):
     """Segment acknowledged calls, and its Delivery Overview does not show that it received them all."""
+
+
+class RegulationError(SegmentError):
+    """A regulation ended at Segment, and not everything was done that it asks for."""
+
+
+class ReverseEtlError(SegmentError):
+    """A sync of Segment's own Reverse ETL failed, or delivered less than it should."""
+
+    retry_helps = True
 
 
 class NotSentError(SegmentError):

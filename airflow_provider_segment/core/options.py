@@ -86,7 +86,7 @@ class Options:
             if getattr(self, name) not in allowed:
                 raise SettingError(f"{name}: expected one of {', '.join(allowed)}; found {getattr(self, name)!r}")
         _zone(self.timezone)
-        _check_max_rejected(self.max_rejected)
+        check_max_rejected(self.max_rejected)
         positive("max_in_flight", self.max_in_flight)
         positive("history_days", self.history_days)
         _check_count("min_rows", self.min_rows)
@@ -201,11 +201,17 @@ def _check_cap(name: str, value: object) -> None:
         raise SettingError(f"{name}: expected a count, or a share below 1; found {value!r}")
 
 
-def _check_max_rejected(value: object) -> None:
+def check_max_rejected(value: object, name: str = "max_rejected") -> None:
+    """Refuse what is neither a count of refused calls nor a share.
+
+    :param value: of the setting.
+    :param name: of the setting.
+    :raises SettingError: then.
+    """
     is_count = _is_count(value)
     is_share = isinstance(value, float) and (0 <= value < 1 or (value.is_integer() and value > 0))
     if not (is_count or is_share):
-        raise SettingError(f"max_rejected: expected a count, or a share below 1; found {value!r}")
+        raise SettingError(f"{name}: expected a count, or a share below 1; found {value!r}")
 
 
 def _names(setting: str, value: Any) -> tuple[str, ...]:

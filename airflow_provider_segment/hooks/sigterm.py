@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ from airflow_provider_segment.hooks.task import TaskRun
 
 T = TypeVar("T")
 _END: Any = object()
+# Seconds between looks at whether the task was told to end.
+_LOOK = 0.2
 
 
 class _Stopped(BaseException):
@@ -133,6 +136,22 @@ class _Sigterm:
             if page is _END:
                 return
             yield page
+
+
+def pause(seconds: float, is_stopped: Callable[[], bool]) -> None:
+    """Sleep, unless the task was told to end: a library may have lost the exception that would have ended it.
+
+    :param seconds: to sleep.
+    :param is_stopped: tells whether the task was told to end.
+    :raises NotSentError: if it was.
+    """
+    until = time.monotonic() + seconds
+    while not is_stopped():
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, _LOOK))
+    raise NotSentError(STOPPED)
 
 
 _this_process = _Sigterm()

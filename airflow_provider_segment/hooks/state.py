@@ -17,6 +17,7 @@ from airflow_provider_segment.core.changes.connection import LOG
 from airflow_provider_segment.core.changes.dry_state import StateView
 from airflow_provider_segment.core.changes.history import RunDetails
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.regulated import DatabaseRegulated
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
 from airflow_provider_segment.core.changes.run_record import RunRecord
 from airflow_provider_segment.core.changes.shared_run import SharedRun
@@ -165,6 +166,34 @@ def open_memory(run: int, *, conn_id: str | None, schema: str | None, path: str 
     engine = file_to_write(path) if path is not None else database(conn_id or "")
     try:
         return DatabaseMemory(engine, run, schema=schema)
+    except BaseException:
+        engine.dispose()
+        raise
+
+
+def open_database_regulated(
+    sync: int, run: int, *, conn_id: str | None, schema: str | None, path: str | None, reads_only: bool, log: Any = LOG
+) -> DatabaseRegulated:
+    """Return who is part of an accepted regulation of a sync; the caller closes it.
+
+    :param sync: names it.
+    :param run: names the DAG run and the task.
+    :param conn_id: as for open_state(); so are ``schema`` and ``path``.
+    :param schema: of the connection.
+    :param path: of a SQLite file.
+    :param reads_only: whether nothing is made or written.
+    :param log: is told of a connection that was lost.
+    :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
+    :raises StateError: if the database fails.
+    """
+    if path is not None:
+        engine = file_to_read(path) if reads_only else file_to_write(path)
+    else:
+        engine = database(conn_id or "")
+        if reads_only and engine.dialect.name == "sqlite" and engine.url.database:  # to connect would make the file
+            engine = file_to_read(engine.url.database)
+    try:
+        return DatabaseRegulated(engine, sync, run, schema=schema, reads_only=reads_only, log=log)
     except BaseException:
         engine.dispose()
         raise

@@ -8,7 +8,7 @@ from typing import Any
 
 Found = dict[str, Any]
 
-_PAGE, _LONGEST_PAGE = 10, 1_000
+_PAGE = 10
 
 
 class ApiError(Exception):
@@ -52,19 +52,21 @@ class Asked:
             raise ApiError(422, "validation-error", name)
         return self.query[name]
 
-    def page(self, name: str, entries: Sequence[Any]) -> Found:
+    def page(self, name: str, entries: Sequence[Any], *, prefix: str = "pagination.", longest: int = 1_000) -> Found:
         """Return the page of a list that is asked for, with the cursor of the next.
 
         :param name: of the list.
         :param entries: all of them.
+        :param prefix: of the two parameters "count" and "cursor".
+        :param longest: entries of a page at most.
         :raises ApiError: if the size or the cursor is wrong.
         """
-        size, cursor = self.query.get("pagination.count", str(_PAGE)), self.query.get("pagination.cursor", "at-0")
+        size, cursor = self.query.get(f"{prefix}count", str(_PAGE)), self.query.get(f"{prefix}cursor", "at-0")
         start = cursor.removeprefix("at-")
-        if not size.isdecimal() or not 1 <= int(size) <= _LONGEST_PAGE:
-            raise ApiError(422, "validation-error", "pagination.count")
+        if not size.isdecimal() or not 1 <= int(size) <= longest:
+            raise ApiError(422, "validation-error", f"{prefix}count")
         if not start.isdecimal() or not cursor.startswith("at-"):
-            raise ApiError(422, "validation-error", "pagination.cursor")
+            raise ApiError(422, "validation-error", f"{prefix}cursor")
         end = int(start) + int(size)
         more = {"next": f"at-{end}"} if end < len(entries) else {}
         return {

@@ -48,6 +48,7 @@ class PublicApi:
             ("GET", "/regulations/sources/{sourceId}", self.regulations.list),
             ("GET", "/regulations/{regulateId}", self.regulations.get),
             ("POST", "/reverse-etl-syncs", self.reverse_etl.start),
+            ("GET", "/reverse-etl-models/{modelId}/subscriptionId/{subscriptionId}/syncs", self.reverse_etl.list),
             ("GET", "/reverse-etl-models/{modelId}/syncs/{syncId}", self.reverse_etl.status),
             ("POST", "/reverse-etl-models/{modelId}/syncs/{syncId}/cancel", self.reverse_etl.cancel),
         ]

@@ -72,7 +72,23 @@ class ReverseEtl:
         """
         sync = self._sync(asked)
         with self._lock:
-            look = self._shown[sync["syncId"]] = self._shown.get(sync["syncId"], -1) + 1
+            self._shown[sync["syncId"]] = self._shown.get(sync["syncId"], -1) + 1
+        return {"reverseETLSyncStatus": self._found(sync)}
+
+    def list(self, asked: Asked) -> Found:
+        """Return a page of the syncs of a model and subscription; it is no look that makes them go on.
+
+        :param asked: which.
+        """
+        wanted = (asked.ids["modelId"], asked.ids["subscriptionId"])
+        with self._lock:
+            syncs = [one for one in self.started if (one["modelId"], one["subscriptionId"]) == wanted]
+        return asked.page("syncStatuses", [self._found(one) for one in syncs], prefix="", longest=100)
+
+    def _found(self, sync: dict[str, Any]) -> Found:
+        """Return what the last look at a sync found."""
+        with self._lock:
+            look = max(0, self._shown.get(sync["syncId"], 0))
             status, counts, said = self._coming[min(look, len(self._coming) - 1)]
         if sync["isCancelled"]:
             status = "FAIL"
@@ -82,7 +98,7 @@ class ReverseEtl:
             found["finishedAt"] = dt.datetime.now(dt.UTC).isoformat()
         for phase, names in _COUNTS.items():
             found[phase] = {name: self._number(counts.get(name, 0)) for name in names}
-        return {"reverseETLSyncStatus": found}
+        return found
 
     def cancel(self, asked: Asked) -> Found:
         """Cancel a sync, unless it has ended.

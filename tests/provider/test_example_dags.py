@@ -227,6 +227,49 @@ def test_on_many_workers(segment: SegmentServer, postgres: PostgresWarehouse, mo
     assert segment.dropped == segment.duplicates == []
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def customers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty database behind the connection `warehouse`."""
+    forget()
+    if request.param == "sqlite":
+        return request.getfixturevalue("warehouse")
+    house = request.getfixturevalue("postgres")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", house.connection())
+    return house
+
+
+def test_mirror(segment: SegmentServer, customers: Any) -> None:
+    """A deleted customer is deleted at Segment, once; who comes back is identified again when Segment allows it."""
+    customers.run("CREATE TABLE customers (id TEXT, email TEXT, plan TEXT)")
+    customers.run("CREATE TABLE deleted_customers (id TEXT, returned TEXT)")
+    customers.insert("customers", [(f"C{n}", f"c{n}@example.com", "free") for n in range(5)])
+    dag = load("segment_mirror")
+    deletion = ("SUPPRESS_WITH_DELETE", ["C4"])
+
+    def day() -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
+        """Run the DAG, and return the calls and the regulations of it."""
+        calls, regulations = segment.messages, segment.public_api.regulations.made
+        before = len(calls), len(regulations)
+        run(dag)
+        new = [(call["type"], call["userId"]) for call in calls[before[0] :]]
+        return new, [(one["regulationType"], one["subjects"]) for one in regulations[before[1] :]]
+
+    def delete() -> None:
+        customers.run("DELETE FROM customers WHERE id = 'C4'")
+        customers.run("INSERT INTO deleted_customers VALUES ('C4', NULL)")
+
+    assert day() == ([("identify", f"C{n}") for n in range(5)], [])
+    delete()
+    assert day() == ([("track", "C4")], [deletion])
+    assert day() == ([], [])
+    customers.insert("customers", [("C4", "c4@example.com", "free")])
+    assert day() == ([], [("UNSUPPRESS", ["C4"])])
+    assert day() == ([("identify", "C4")], [])
+    delete()
+    assert day() == ([("track", "C4")], [deletion])
+    assert day() == ([], [])
+
+
 def test_shards_of_postgres(segment: SegmentServer, postgres: PostgresWarehouse) -> None:
     """The query of the shards means the same to a driver whose placeholders begin with a percent sign."""
     postgres.run("CREATE TABLE orders (id TEXT, customer_id TEXT, ordered_at TEXT, amount_usd NUMERIC, currency TEXT)")

@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -42,6 +42,8 @@ class PublicApi:
     :param timeout: seconds for connecting, and for reading an answer.
     :param proxy: URL of a proxy; None takes the environment's.
     :param policy: how long to go on with one call. A wait that the server asks for is made as it asks.
+    :param on_answer: is told of what came back for each request, those that are tried again among them.
+    :param sleep: waits so many seconds before another try.
     """
 
     server: str
@@ -49,40 +51,46 @@ class PublicApi:
     timeout: float = 30.0
     proxy: str | None = field(default=None, repr=False)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
+    on_answer: Callable[[Response], None] = field(default=lambda _: None, repr=False)
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, **ids: str) -> dict[str, Any]:
         """Return what a path has, of all its pages: the first page's data, with the lists of the others added to its.
 
         :param path: as Segment documents it, such as "/sources/{sourceId}".
-        :param params: of the query. An answer in pages needs "pagination.count"; 1 MB of a page is read, no more.
+        :param params: of the query. An answer in pages needs "pagination.count", or where Segment calls it so "count";
+            1 MB of a page is read, no more.
         :param ids: by their names in the path.
         :raises SegmentError: as :meth:`post`.
         """
         found = self._call("GET", path, ids, params=params)
         page = found
         seen: set[str] = set()
+        name_of_cursor = "cursor" if "count" in (params or {}) else "pagination.cursor"
         while cursor := _next_cursor(page):
             if cursor in seen:
                 raise EndpointError(f"{self.server}: GET {path}: the same page comes again and again")
             seen.add(cursor)
-            page = self._call("GET", path, ids, params={**(params or {}), "pagination.cursor": cursor})
+            page = self._call("GET", path, ids, params={**(params or {}), name_of_cursor: cursor})
             for name, value in page.items():
                 if isinstance(value, list):
                     found[name] = [*found.get(name, []), *value]
         return found
 
-    def post(self, path: str, body: Mapping[str, Any], **ids: str) -> dict[str, Any]:
-        """Post some JSON, and return the answer's data; what may have come is posted again, as all that may pass.
+    def post(self, path: str, body: Mapping[str, Any], *, is_repeatable: bool = True, **ids: str) -> dict[str, Any]:
+        """Post some JSON, and return the answer's data.
 
         :param path: as Segment documents it.
         :param body: JSON.
+        :param is_repeatable: whether it is posted again where it may have come already: after a lost answer, or a 5xx.
+            Otherwise only a 429 is, which says that nothing was done.
         :param ids: by their names in the path.
         :raises CredentialsError: if the token is refused, or may not do this.
         :raises SettingError: if there is nothing by these ids, or Segment does not take what was said.
         :raises NotSentError: if the trouble lasted as long as the policy goes on; it has the ``wait`` that was asked.
         :raises EndpointError: if the answer is none of Segment's.
         """
-        return self._call("POST", path, ids, body=orjson.dumps(body))
+        return self._call("POST", path, ids, body=orjson.dumps(body), is_repeatable=is_repeatable)
 
     def delete(self, path: str, **ids: str) -> dict[str, Any]:
         """Delete something, and return the answer's data.
@@ -93,23 +101,26 @@ class PublicApi:
         """
         return self._call("DELETE", path, ids)
 
-    def _call(self, method: str, path: str, ids: Mapping[str, str], **content: Any) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, ids: Mapping[str, str], *, is_repeatable: bool = True, **content: Any
+    ) -> dict[str, Any]:
         url = self.server + path.format(**{name: quote(text, safe="") for name, text in ids.items()})
         version = _VERSIONS.get(path.split("/")[1], "v1")
         started, attempt = time.monotonic(), 0
         while True:
             attempt += 1
             response = self._request(method, url, f"application/vnd.segment.{version}+json", **content)
+            self.on_answer(response)
             if judge(response.status) is not Verdict.RETRY:
                 return self._data(response, f"{method} {path}")
             asked = asked_wait(response.headers, dt.datetime.now(dt.UTC))
             wait = self.policy.wait(attempt, time.monotonic() - started, asked)
-            if wait is None:
+            if wait is None or not (is_repeatable or response.status == 429):
                 error = NotSentError(f"{self.server}: {method} {path}: no answer for now: {response}")
                 error.wait = asked
                 raise error
             log.info("%s %s: %s; again in %.1f s", method, path, response, wait)
-            time.sleep(wait)
+            self.sleep(wait)
 
     def _request(
         self, method: str, url: str, kind: str, *, params: Mapping[str, Any] | None = None, body: bytes | None = None
@@ -131,9 +142,9 @@ class PublicApi:
                     stream=True,
                 ) as answer,
             ):
-                return read_answer(answer)
+                return read_answer(answer, len(body or b""))
         except (requests.RequestException, HTTPError, OSError) as error:
-            return Response(None, trouble=kind_of_trouble(error))
+            return Response(None, trouble=kind_of_trouble(error), sent=len(body or b""))
 
     def _data(self, response: Response, what: str) -> dict[str, Any]:
         """Return the data of an answer, or raise what the reader is to do."""
