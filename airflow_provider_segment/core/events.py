@@ -1,9 +1,10 @@
-"""The rows of a page become the encoded messages of one call: all at once, or row by row where one of them is bad."""
+"""The rows of a page become the encoded messages of one call: a portion at once, or row by row where one is bad."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.mapping.messages import Message
@@ -11,8 +12,11 @@ from airflow_provider_segment.core.mapping.readers import Row
 from airflow_provider_segment.core.mapping.route import Route
 from airflow_provider_segment.core.mapping.values import MissingTimezone
 from airflow_provider_segment.core.report import Rejection, Report
-from airflow_provider_segment.core.rows.pages import at
 from airflow_provider_segment.core.rows.unreadable import unreadable_in
+
+# Rows whose messages are alive at once: those of a page are more than a processor's cache holds, and live long enough
+# for Python's garbage collector to look at them again and again.
+_PORTION = 250
 
 
 class Events:
@@ -74,6 +78,22 @@ class Events:
         :param rows: their numbers.
         """
         self._report.ask(route.call.identity, len(places))
+        found: list[int] = []
+        events: list[bytes] = []
+        for start in range(0, len(places), _PORTION):
+            good, encoded = self._portion(route, places[start : start + _PORTION], page, row_keys, rows)
+            found += good
+            events += encoded
+        return found, events
+
+    def _portion(
+        self,
+        route: Route,
+        places: Sequence[int],
+        page: Sequence[Row],
+        row_keys: Sequence[bytes | None],
+        rows: Sequence[int],
+    ) -> tuple[Sequence[int], Sequence[bytes]]:
         wanted, keys = at(places, page), at(places, row_keys)
         with suppress(Refused, MissingTimezone):
             return places, route.encoded(route.messages(wanted, keys), keys)
@@ -106,3 +126,16 @@ class Events:
             if stop is not None:  # raised here, so that the row's own names stand in no context of it
                 raise stop
         return places, events
+
+
+def at(places: Sequence[int], values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values at some places, which are mostly all.
+
+    :param places: in order.
+    :param values: to choose from.
+    """
+    if len(places) == len(values):
+        return values
+    if isinstance(places, range):
+        return values[places.start : places.stop]
+    return [values[place] for place in places]
