@@ -22,6 +22,8 @@ from pathlib import Path
 
 from limit import limit
 from measure import memory, speed
+from peers.speed import speed as peers
+from peers.under_faults import deliveries
 from report import markdown, write
 from results import Results
 from scenarios import MEMORY, MEMORY_ROWS, SPEED, Memory, Scenario
@@ -31,6 +33,9 @@ from warehouse import postgres, sqlite
 HERE = Path(__file__).resolve().parent
 ROUNDS = {"full": 7, "short": 3}
 LIMIT_ROWS = 50_000
+# Other ways to Segment, in PostgreSQL; the slow ones have fewer rows.
+PEERS = ("peers", "peers-under-faults")
+PEER_ROWS, PEER_ROUNDS = {"full": 200_000, "short": 5_000}, {"full": 3, "short": 1}
 Asked = Scenario | Memory | Probe | str
 
 
@@ -44,7 +49,10 @@ def chosen(only: list[str], *, short: bool) -> list[Asked]:
         *(one for one in MEMORY if one.name == "memory-key"),
         *(one for one in STARTUP if one.short),
     ]
-    asked: list[Asked] = in_short if short else [*SPEED, *MEMORY, *STARTUP, "limit"]
+    # In the short mode the peers run only when they are named: starting all of them takes a minute.
+    asked: list[Asked] = (
+        [*in_short, *(PEERS if only else ())] if short else [*SPEED, *MEMORY, *STARTUP, "limit", *PEERS]
+    )
     names = [name(one) for one in asked]
     for beginning in only:
         if not any(one.startswith(beginning) for one in names):
@@ -61,7 +69,7 @@ class Lab:
     """The databases of a run, made when first asked for, with as many rows as the scenarios need."""
 
     def __init__(self, home: Path, asked: list[Asked], stack: ExitStack, *, short: bool) -> None:
-        self.short = short
+        self.short, self.mode = short, "short" if short else "full"
         self._home = home
         self._stack = stack
         self._made: dict[str, str] = {}
@@ -72,11 +80,13 @@ class Lab:
                 self._rows[table] = max(self._rows[table], one.short if short else one.rows)
             elif isinstance(one, Memory):
                 self._rows[one.source] = max(self._rows[one.source], *self.sizes)
+            elif one in PEERS:
+                self._rows["postgres"] = max(self._rows["postgres"], PEER_ROWS[self.mode])
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The numbers of rows whose memory is measured."""
-        return MEMORY_ROWS["short" if self.short else "full"]
+        return MEMORY_ROWS[self.mode]
 
     def warehouse(self, source: str = "sqlite") -> str:
         """Return the Airflow connection of a database."""
@@ -106,6 +116,10 @@ def measure(asked: Asked, lab: Lab, rounds: int, results: Results) -> None:
             results.memory += memory(asked, lab.warehouse(asked.source), home, lab.sizes)
         elif isinstance(asked, Probe):
             results.startup += startup(asked, home, rounds)
+        elif asked == "peers":
+            results.peers += peers(lab.warehouse("postgres"), home, PEER_ROUNDS[lab.mode], PEER_ROWS[lab.mode])
+        elif asked == "peers-under-faults":
+            results.deliveries += deliveries(lab.warehouse("postgres"), home, PEER_ROWS[lab.mode])
         else:
             results.limit += limit(lab.warehouse(), LIMIT_ROWS, rounds)
 

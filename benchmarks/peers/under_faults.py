@@ -2,7 +2,7 @@
 
 The server is the package's local Segment: 3 % of the requests get a 500, 1 % are reset before it took them and 1 %
 after, each request that holds the refused row gets a 400. Once a side runs to its end; once it is ended by SIGKILL when
-two fifths of its rows have arrived, and run again.
+three tenths of its rows have arrived, and run again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILL = "CREATE TABLE notes AS SELECT id, email, repeat(md5(id::text), 128) AS no
 REFUSED = "77"
 REFUSED_IN_BODY = b'"userId": "77"'
 LIMIT = 60  # seconds of one run
-KILLED_AT = 0.4
+KILLED_AT = 0.3
 
 
 def deliveries(warehouse: str, home: Path, at_most: int) -> list[Delivery]:
