@@ -1,7 +1,7 @@
 """Measures the speed and the memory of SqlToSegmentOperator beside other ways to Segment, and checks what is promised.
 
-`python benchmarks/bench.py --short` every day, under 3 minutes; without it, all. `make bench` does the same. The exit
-code of the full mode is 1 when a promise is missed.
+`python benchmarks/bench.py --short` every day, under 3 minutes; without it, all, under 45. `make bench` does the same.
+At the end stands a table of all promises, held and missed; the exit code is 1 only where a run failed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from checks import CHECKS, Check
 from limit import limit
 from measure import memory, speed
 from peers.speed import speed as peers
@@ -36,7 +38,7 @@ LIMIT_ROWS = 50_000
 # Other ways to Segment, in PostgreSQL; the slow ones have fewer rows.
 PEERS = ("peers", "peers-under-faults")
 PEER_ROWS, PEER_ROUNDS = {"full": 200_000, "short": 5_000}, {"full": 3, "short": 1}
-Asked = Scenario | Memory | Probe | str
+Asked = Scenario | Memory | Probe | Check | str
 
 
 def chosen(only: list[str], *, short: bool) -> list[Asked]:
@@ -51,7 +53,7 @@ def chosen(only: list[str], *, short: bool) -> list[Asked]:
     ]
     # In the short mode the peers run only when they are named: starting all of them takes a minute.
     asked: list[Asked] = (
-        [*in_short, *(PEERS if only else ())] if short else [*SPEED, *MEMORY, *STARTUP, "limit", *PEERS]
+        [*in_short, *(PEERS if only else ())] if short else [*SPEED, *MEMORY, *STARTUP, "limit", *PEERS, *CHECKS]
     )
     names = [name(one) for one in asked]
     for beginning in only:
@@ -120,6 +122,9 @@ def measure(asked: Asked, lab: Lab, rounds: int, results: Results) -> None:
             results.peers += peers(lab.warehouse("postgres"), home, PEER_ROUNDS[lab.mode], PEER_ROWS[lab.mode])
         elif asked == "peers-under-faults":
             results.deliveries += deliveries(lab.warehouse("postgres"), home, PEER_ROWS[lab.mode])
+        elif isinstance(asked, Check):
+            with redirect_stdout(sys.stderr):
+                results.checks += asked.run()
         else:
             results.limit += limit(lab.warehouse(), LIMIT_ROWS, rounds)
 
@@ -144,7 +149,7 @@ def machine(mode: str, rounds: int) -> str:
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     place = f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GB, load before {os.getloadavg()[0]:.1f}"
     software = f"Python {platform.python_version()}, Airflow {version('apache-airflow')}"
-    how = f"package at {commit}{changed}; {mode} mode, {rounds} rounds"
+    how = f"package at {commit}{changed}; {mode} mode, up to {rounds} rounds"
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {place}; {software}; {how}"
 
 
@@ -157,7 +162,11 @@ def run(asked: list[Asked], rounds: int, saved: Path | None, *, short: bool) -> 
         lab = Lab(home, asked, stack, short=short)
         for one in asked:
             say(name(one))
-            measure(one, lab, rounds, results)
+            try:
+                measure(one, lab, rounds, results)
+            except Exception:  # noqa: BLE001 - the other scenarios are measured all the same, and the end tells it
+                traceback.print_exc()
+                results.failed.append(name(one))
             results.runs = [f"{where}; took {(time.monotonic() - began) / 60:.1f} min."]
             if saved:
                 results.save(saved)
@@ -190,9 +199,7 @@ def main() -> int:
     if settings.write:
         write(results, HERE / "README.md", HERE.parent / "docs")
     print(markdown(results))
-    if missed := dict.fromkeys(results.missed()):
-        say(f"MISSED: {', '.join(missed)}")
-    return 1 if missed and not settings.short else 0
+    return 1 if results.failed else 0
 
 
 if __name__ == "__main__":

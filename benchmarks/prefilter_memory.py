@@ -18,7 +18,6 @@ from pathlib import Path
 import prefilter
 from sink import sink
 
-FEW, MAX_RATIO = 20_000, 1.3
 TABLES = {
     "postgres": "SELECT SUM(pg_total_relation_size(relid)) FROM pg_stat_user_tables WHERE relname LIKE 'segment_%'",
     "sqlite": "SELECT SUM(pgsize) FROM dbstat WHERE name LIKE 'segment_%'",
@@ -46,7 +45,7 @@ def measure(args: argparse.Namespace) -> bool:
     kept = True
     for side in args.sides:
         peaks = []
-        for rows in (FEW, args.many):
+        for rows in (prefilter.FEW, args.many):
             args.rows = rows
             with tempfile.TemporaryDirectory(prefix="segment-bench-") as folder, sink() as segment:
                 home = Path(folder)
@@ -64,9 +63,10 @@ def measure(args: argparse.Namespace) -> bool:
                 flush=True,
             )
         ratio = peaks[1] / peaks[0]
-        kept &= ratio <= MAX_RATIO
+        kept &= ratio <= prefilter.MAX_MEMORY
         print(
-            f"  memory {ratio:.2f} times, at most {MAX_RATIO}: {'ok' if ratio <= MAX_RATIO else 'MISSED'}", flush=True
+            f"  memory {ratio:.2f} times, at most {prefilter.MAX_MEMORY}: {'ok' if ratio <= prefilter.MAX_MEMORY else 'MISSED'}",
+            flush=True,
         )
     return kept
 

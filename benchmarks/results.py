@@ -164,6 +164,19 @@ class Delivery:
     failed: int
 
 
+@dataclass(frozen=True)
+class Promise:
+    """What a check promised and found.
+
+    :param scenario: the check's name.
+    """
+
+    scenario: str
+    promised: str
+    measured: str
+    held: bool
+
+
 KINDS: dict[str, type[Any]] = {
     "speed": Speed,
     "memory": Peak,
@@ -171,6 +184,7 @@ KINDS: dict[str, type[Any]] = {
     "limit": Stage,
     "peers": PeerSpeed,
     "deliveries": Delivery,
+    "checks": Promise,
 }
 
 
@@ -179,6 +193,8 @@ class Results:
     """All of one or more runs of the benchmarks.
 
     :param runs: of each: when, on which machine, of which commit ...
+    :param checks: the promises of whatever is neither speed, memory nor startup.
+    :param failed: the scenarios whose run failed.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -188,11 +204,8 @@ class Results:
     limit: list[Stage] = field(default_factory=list)
     peers: list[PeerSpeed] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
-
-    def missed(self) -> list[str]:
-        """Return the scenarios whose promise is not kept."""
-        lines: list[Speed | Peak | Startup] = [*self.speed, *self.memory, *self.startup]
-        return [one.scenario for one in lines if not one.kept]
+    checks: list[Promise] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write all as JSON."""
@@ -208,6 +221,7 @@ class Results:
             ]
             replaced = {one.scenario for one in fresh}
             setattr(self, name, [one for one in getattr(self, name) if one.scenario not in replaced] + fresh)
+        self.failed += saved.get("failed", [])
 
 
 def value(name: str, given: Any) -> Any:
