@@ -77,9 +77,7 @@ def customers(home: Path, name: str, warehouse: str, rows: int, state: dict[str,
             f"  {step:<34}{report['accepted']:>8,} calls{done['seconds']:>7.2f} s  {found}",
             flush=True,
         )
-    measured = (
-        f"wrong: {', '.join(wrong)}" if wrong else f"{len(steps)} runs of {rows:,} customers: each as it should be"
-    )
+    measured = f"of {len(steps)} runs of {rows:,} customers these did not: {', '.join(wrong) or 'none'}"
     return Promise(f"changes: customers, {name}", "each run sends exactly what changed", measured, not wrong)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import caps
 import changes
@@ -11,14 +12,15 @@ import cursor
 import faults
 import prefilter
 import sizes
-from results import Promise
 
+if TYPE_CHECKING:
+    from results import Promise
 TWO = ("without", "warehouse")
 
 
 @dataclass(frozen=True)
 class Check:
-    """A script whose promises are checked in the full mode, with fewer rows than it has by itself where that is enough."""
+    """A script whose promises the full mode checks, with fewer rows than it has by itself where these are enough."""
 
     name: str
     run: Callable[[], list[Promise]]

@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 import prefilter
+from prefilter import FEW, MAX_MEMORY
 from sink import sink
 
 TABLES = {
@@ -45,7 +46,7 @@ def measure(args: argparse.Namespace) -> bool:
     kept = True
     for side in args.sides:
         peaks = []
-        for rows in (prefilter.FEW, args.many):
+        for rows in (FEW, args.many):
             args.rows = rows
             with tempfile.TemporaryDirectory(prefix="segment-bench-") as folder, sink() as segment:
                 home = Path(folder)
@@ -63,11 +64,8 @@ def measure(args: argparse.Namespace) -> bool:
                 flush=True,
             )
         ratio = peaks[1] / peaks[0]
-        kept &= ratio <= prefilter.MAX_MEMORY
-        print(
-            f"  memory {ratio:.2f} times, at most {prefilter.MAX_MEMORY}: {'ok' if ratio <= prefilter.MAX_MEMORY else 'MISSED'}",
-            flush=True,
-        )
+        kept &= (good := ratio <= MAX_MEMORY)
+        print(f"  memory {ratio:.2f} times, at most {MAX_MEMORY}: {'ok' if good else 'MISSED'}", flush=True)
     return kept
 
 

@@ -57,7 +57,7 @@ def summary(results: Results) -> str:
 
 
 def told(found: list[Promise]) -> int:
-    """Print promises, one a line, and return the exit code of a script that checks them alone: 1 where one is missed."""
+    """Print promises, one a line, and return the exit code of a script that checks these alone: 1 if one is missed."""
     for one in found:
         print(f"{'held  ' if one.held else 'MISSED'} {one.scenario}: {one.promised}; measured: {one.measured}")
     return 0 if all(one.held for one in found) else 1
