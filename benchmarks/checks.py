@@ -30,7 +30,7 @@ CHECKS = [
     Check("sizes", lambda: sizes.check(20_000)),
     Check("faults", faults.check),
     Check("customers", lambda: changes.check(1_000_000, 20_000)),
-    Check("caps", lambda: caps.check(200_000, 3)),
+    Check("caps", lambda: caps.check(300_000, 3)),
     Check("cursor", lambda: cursor.check(1_000_000, 1_000, 2)),
     Check("prefilter-postgres-integer", lambda: prefilter.check("postgres", "id", 1_000_000, [0.0, 0.001])),
     Check("prefilter-postgres-text", lambda: prefilter.check("postgres", "email", 1_000_000, [0.0], TWO)),

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from child import operator
-from official_sdk import official_python
+from peers.environments import python_of
 from results import Peak, Speed, spread
 from scenarios import IDENTIFY, USERS, Memory, Scenario
 from sink import Sink, sink
@@ -39,7 +39,7 @@ def started(side: str, home: Path, url: str, warehouse: str) -> Iterator[Worker]
     elif side == "loop":
         worker = Worker([sys.executable, HERE / "loop.py"], home / "loop.log")
     else:
-        worker = Worker([official_python(), HERE / "official_sdk.py"], home / "sdk.log")
+        worker = Worker([python_of("segment"), HERE / "official_sdk.py"], home / "sdk.log")
     with worker:
         yield worker
 
