@@ -31,7 +31,7 @@ CHECKS = [
     Check("faults", faults.check),
     Check("customers", lambda: changes.check(1_000_000, 20_000)),
     Check("caps", lambda: caps.check(300_000, 3)),
-    Check("cursor", lambda: cursor.check(1_000_000, 1_000, 2)),
+    Check("cursor", lambda: cursor.check(500_000, 1_000, 2)),
     Check("prefilter-postgres-integer", lambda: prefilter.check("postgres", "id", 1_000_000, [0.0, 0.001])),
     Check("prefilter-postgres-text", lambda: prefilter.check("postgres", "email", 1_000_000, [0.0], TWO)),
     Check("prefilter-duckdb-integer", lambda: prefilter.check("duckdb", "id", 1_000_000, [0.0, 0.001])),

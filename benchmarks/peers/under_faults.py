@@ -25,7 +25,7 @@ TABLE = "notes"  # rows of 4 KB, so that every side makes some hundred requests 
 FILL = "CREATE TABLE notes AS SELECT id, email, repeat(md5(id::text), 128) AS note FROM users WHERE id <= {rows}"
 REFUSED = "77"
 REFUSED_IN_BODY = b'"userId": "77"'
-LIMIT = 60  # seconds of one run
+LIMIT = 90  # seconds of one run
 KILLED_AT = 0.3
 
 
