@@ -58,6 +58,8 @@ class Contender:
         environment = side.environment(home, segment.url, warehouse)
         self._worker = stack.enter_context(Worker(side.command, home / "log", environment, LIMIT))
         self.turn(min(rows, WARM_UP))
+        if self.stopped:
+            raise TimeoutError(f"{side.name} did not end its warm-up in {LIMIT} seconds")
 
     def turn(self, rows: int) -> Turn:
         """Run it once; one that does not end in time is stopped for good, and has what arrived until then."""
