@@ -7,7 +7,7 @@ from pathlib import Path
 
 from peers.tables import parts as peer_parts
 from peers.tables import plot as plot_peers
-from promises import summary
+from promises import promises, summary
 from report_parts import MB, empty, finish, spread, table, verdict
 from results import Peak, Results, Speed, Stage, Startup
 from scenarios import SPEED
@@ -36,7 +36,9 @@ def markdown(results: Results) -> str:
             "**Where the time goes**",
             table(("step of the loop", "µs of CPU a row"), stages(results), stage_cells),
         ]
-    parts += [*peer_parts(results.peers, results.deliveries), "**Promises**", summary(results)]
+    parts += peer_parts(results.peers, results.deliveries)
+    if promises(results) or results.failed:
+        parts += ["**Promises**", summary(results)]
     return "\n\n".join(parts) + "\n"
 
 
