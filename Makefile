@@ -64,7 +64,7 @@ check: $(VENV)/installed  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/bench  ## speed and memory beside other ways to Segment; SHORT=1 takes 3 minutes, ARGS="--only identify" a part
+bench: $(VENV)/bench  ## all promises of speed and memory, beside other ways to Segment, in 45 minutes; SHORT=1 takes 3, ARGS="--only identify" a part
 	$(BIN)/python benchmarks/bench.py $(if $(SHORT),--short) $(ARGS)
 
 package: .venv-core/installed  ## wheel and source distribution into dist/, checked as the index checks them

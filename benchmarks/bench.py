@@ -1,7 +1,7 @@
 """Measures the speed and the memory of SqlToSegmentOperator beside other ways to Segment, and checks what is promised.
 
-`python benchmarks/bench.py --short` every day, under 3 minutes; without it, all. `make bench` does the same. The exit
-code of the full mode is 1 when a promise is missed.
+`python benchmarks/bench.py --short` every day, under 3 minutes; without it, all, under 45. `make bench` does the same.
+At the end stands a table of all promises, held and missed; the exit code is 1 only where a run failed.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from checks import CHECKS, Check
 from limit import limit
 from measure import memory, speed
+from peers.speed import speed as peers
+from peers.under_faults import deliveries
 from report import markdown, write
-from results import Results
+from results import Promise, Results
 from scenarios import MEMORY, MEMORY_ROWS, SPEED, Memory, Scenario
 from startup import STARTUP, Probe, startup
 from warehouse import postgres, sqlite
@@ -31,7 +35,11 @@ from warehouse import postgres, sqlite
 HERE = Path(__file__).resolve().parent
 ROUNDS = {"full": 7, "short": 3}
 LIMIT_ROWS = 50_000
-Asked = Scenario | Memory | Probe | str
+FULL_MINUTES = 45
+# Other ways to Segment, in PostgreSQL; the slow ones have fewer rows.
+PEERS = ("peers", "peers-under-faults")
+PEER_ROWS, PEER_ROUNDS = {"full": 200_000, "short": 5_000}, {"full": 3, "short": 1}
+Asked = Scenario | Memory | Probe | Check | str
 
 
 def chosen(only: list[str], *, short: bool) -> list[Asked]:
@@ -44,7 +52,10 @@ def chosen(only: list[str], *, short: bool) -> list[Asked]:
         *(one for one in MEMORY if one.name == "memory-key"),
         *(one for one in STARTUP if one.short),
     ]
-    asked: list[Asked] = in_short if short else [*SPEED, *MEMORY, *STARTUP, "limit"]
+    # In the short mode the peers run only when they are named: starting all of them takes a minute.
+    asked: list[Asked] = (
+        [*in_short, *(PEERS if only else ())] if short else [*SPEED, *MEMORY, *STARTUP, "limit", *PEERS, *CHECKS]
+    )
     names = [name(one) for one in asked]
     for beginning in only:
         if not any(one.startswith(beginning) for one in names):
@@ -61,7 +72,7 @@ class Lab:
     """The databases of a run, made when first asked for, with as many rows as the scenarios need."""
 
     def __init__(self, home: Path, asked: list[Asked], stack: ExitStack, *, short: bool) -> None:
-        self.short = short
+        self.short, self.mode = short, "short" if short else "full"
         self._home = home
         self._stack = stack
         self._made: dict[str, str] = {}
@@ -72,11 +83,13 @@ class Lab:
                 self._rows[table] = max(self._rows[table], one.short if short else one.rows)
             elif isinstance(one, Memory):
                 self._rows[one.source] = max(self._rows[one.source], *self.sizes)
+            elif one in PEERS:
+                self._rows["postgres"] = max(self._rows["postgres"], PEER_ROWS[self.mode])
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The numbers of rows whose memory is measured."""
-        return MEMORY_ROWS["short" if self.short else "full"]
+        return MEMORY_ROWS[self.mode]
 
     def warehouse(self, source: str = "sqlite") -> str:
         """Return the Airflow connection of a database."""
@@ -106,6 +119,13 @@ def measure(asked: Asked, lab: Lab, rounds: int, results: Results) -> None:
             results.memory += memory(asked, lab.warehouse(asked.source), home, lab.sizes)
         elif isinstance(asked, Probe):
             results.startup += startup(asked, home, rounds)
+        elif asked == "peers":
+            results.peers += peers(lab.warehouse("postgres"), home, PEER_ROUNDS[lab.mode], PEER_ROWS[lab.mode])
+        elif asked == "peers-under-faults":
+            results.deliveries += deliveries(lab.warehouse("postgres"), home, PEER_ROWS[lab.mode])
+        elif isinstance(asked, Check):
+            with redirect_stdout(sys.stderr):
+                results.checks += asked.run()
         else:
             results.limit += limit(lab.warehouse(), LIMIT_ROWS, rounds)
 
@@ -130,7 +150,7 @@ def machine(mode: str, rounds: int) -> str:
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     place = f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GB, load before {os.getloadavg()[0]:.1f}"
     software = f"Python {platform.python_version()}, Airflow {version('apache-airflow')}"
-    how = f"package at {commit}{changed}; {mode} mode, {rounds} rounds"
+    how = f"package at {commit}{changed}; {mode} mode, up to {rounds} rounds"
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {place}; {software}; {how}"
 
 
@@ -143,10 +163,20 @@ def run(asked: list[Asked], rounds: int, saved: Path | None, *, short: bool) -> 
         lab = Lab(home, asked, stack, short=short)
         for one in asked:
             say(name(one))
-            measure(one, lab, rounds, results)
-            results.runs = [f"{where}; took {(time.monotonic() - began) / 60:.1f} min."]
+            try:
+                measure(one, lab, rounds, results)
+            except Exception:  # noqa: BLE001 - the other scenarios are measured all the same, and the end tells it
+                traceback.print_exc()
+                results.failed.append(name(one))
+            minutes = (time.monotonic() - began) / 60
+            results.runs = [f"{where}; took {minutes:.1f} min."]
             if saved:
                 results.save(saved)
+    if asked == chosen([], short=False):
+        promised = f"all of it ends within {FULL_MINUTES} minutes"
+        results.checks.append(Promise("bench", promised, f"{minutes:.1f} minutes", minutes <= FULL_MINUTES))
+        if saved:
+            results.save(saved)
     return results
 
 
@@ -176,9 +206,7 @@ def main() -> int:
     if settings.write:
         write(results, HERE / "README.md", HERE.parent / "docs")
     print(markdown(results))
-    if missed := dict.fromkeys(results.missed()):
-        say(f"MISSED: {', '.join(missed)}")
-    return 1 if missed and not settings.short else 0
+    return 1 if results.failed else 0
 
 
 if __name__ == "__main__":

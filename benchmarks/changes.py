@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from child import IDENTIFY, execute
+from promises import told
+from results import Promise
 from sink import sink
 from warehouse import QUERY, postgres, sqlite
 
@@ -50,8 +52,8 @@ def run(home: Path, warehouse: str, sql: str, **settings: Any) -> dict[str, Any]
     return done
 
 
-def customers(home: Path, name: str, warehouse: str, rows: int, state: dict[str, str]) -> bool:
-    """Run after run over changing customers; tell whether each sent exactly what it should."""
+def customers(home: Path, name: str, warehouse: str, rows: int, state: dict[str, str]) -> Promise:
+    """Run after run over changing customers: does each send exactly what it should?"""
     print(f"{name}: {rows:,} customers, state in {name}", flush=True)
     left = rows + 20 - 11
     steps: list[tuple[str, tuple[str, ...], list[Any], dict[str, int]]] = [
@@ -63,19 +65,20 @@ def customers(home: Path, name: str, warehouse: str, rows: int, state: dict[str,
         ("one more call", (), [RICHER, GONE, SIGNED_UP], {"added": left}),
         ("calls turned round", (), [SIGNED_UP, GONE, RICHER], {}),
     ]
-    kept = True
+    wrong = []
     for step, statements, calls, wanted in steps:
         change(warehouse, statements)
         done = run(home, warehouse, "SELECT * FROM users", calls=calls, key="id", **state)
         report = done["report"]
         kinds = {kind: report[kind] for kind in ("added", "updated", "deleted") if report[kind]}
-        kept &= (good := kinds == wanted and report["accepted"] == sum(wanted.values()))
+        wrong += [] if kinds == wanted and report["accepted"] == sum(wanted.values()) else [step]
         found = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()) or "nothing"
         print(
-            f"  {step:<34}{report['accepted']:>8,} calls{done['seconds']:>7.2f} s  {found}{'' if good else ': BROKEN'}",
+            f"  {step:<34}{report['accepted']:>8,} calls{done['seconds']:>7.2f} s  {found}",
             flush=True,
         )
-    return kept
+    measured = f"of {len(steps)} runs of {rows:,} customers these did not: {', '.join(wrong) or 'none'}"
+    return Promise(f"changes: customers, {name}", "each run sends exactly what changed", measured, not wrong)
 
 
 def change(warehouse: str, statements: tuple[str, ...]) -> None:
@@ -124,8 +127,8 @@ def size(path: Path) -> int:
     return total
 
 
-def first_run(home: Path, warehouse: str, rows: int, key: str) -> bool:
-    """Make the state of few and of many keys; tell whether size and memory are as promised."""
+def first_run(home: Path, warehouse: str, rows: int, key: str) -> list[Promise]:
+    """Make the state of few and of many keys: are size and memory as promised?"""
     print(f"{KEYS[key]}, SQLite", flush=True)
     peaks = []
     for count in (FEW, rows):
@@ -140,16 +143,29 @@ def first_run(home: Path, warehouse: str, rows: int, key: str) -> bool:
             f"its largest, {size(path) / MB:.1f} MB in the end; memory {done['peak'] / MB:.1f} MB",
             flush=True,
         )
-    ratio = peaks[1] / peaks[0]
-    kept = ratio <= MAX_RATIO, largest[0] <= MAX_STATE
-    print(f"  memory {ratio:.2f} times, at most {MAX_RATIO}: {verdict(kept[0])}")
-    print(f"  state {largest[0] / MB:.1f} MB, at most {MAX_STATE // MB}: {verdict(kept[1])}")
-    return all(kept)
+    ratio, name = peaks[1] / peaks[0], f"changes: state, {KEYS[key]}"
+    memory = f"{rows:,} keys: at most {MAX_RATIO} times the memory of {FEW:,}"
+    stored = f"{rows:,} keys: at most {MAX_STATE // MB} MB of SQLite file, journal included"
+    return [
+        Promise(name, memory, f"{ratio:.2f} times", held=ratio <= MAX_RATIO),
+        Promise(name, stored, f"{largest[0] / MB:.1f} MB", held=largest[0] <= MAX_STATE),
+    ]
 
 
-def verdict(kept: bool) -> str:
-    """Say whether a promise is kept."""
-    return "ok" if kept else "BROKEN"
+def check(rows: int, few: int) -> list[Promise]:
+    """Run all.
+
+    :param rows: of which the state is measured.
+    :param few: the customers that change.
+    """
+    with tempfile.TemporaryDirectory() as folder, sqlite(Path(folder), few) as warehouse:
+        found = [customers(Path(folder), "SQLite", warehouse, few, {"state_path": f"{folder}/state.db"})]
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder), few) as warehouse:
+        found.append(customers(Path(folder), "PostgreSQL", warehouse, few, {"state_conn_id": "warehouse"}))
+    with tempfile.TemporaryDirectory() as folder, sqlite(Path(folder), rows) as warehouse:
+        for key in KEYS:
+            found += first_run(Path(folder), warehouse, rows, key)
+    return found
 
 
 def main() -> int:
@@ -158,16 +174,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--customers", type=int, default=100_000)
     settings = parser.parse_args()
-    kept = []
-    with tempfile.TemporaryDirectory() as folder, sqlite(Path(folder), settings.customers) as warehouse:
-        state = {"state_path": f"{folder}/state.db"}
-        kept.append(customers(Path(folder), "SQLite", warehouse, settings.customers, state))
-    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder), settings.customers) as warehouse:
-        state = {"state_conn_id": "warehouse"}
-        kept.append(customers(Path(folder), "PostgreSQL", warehouse, settings.customers, state))
-    with tempfile.TemporaryDirectory() as folder, sqlite(Path(folder), settings.rows) as warehouse:
-        kept += [first_run(Path(folder), warehouse, settings.rows, key) for key in KEYS]
-    return 0 if all(kept) else 1
+    return told(check(settings.rows, settings.customers))
 
 
 if __name__ == "__main__":

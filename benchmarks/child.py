@@ -1,6 +1,6 @@
 """Runs SqlToSegmentOperator.execute() in a process of its own, once (`execute`) or again and again (`operator`).
 
-Benchmarks call these two; the rest is what the new process does.
+Benchmarks call these two; the rest is what the new process does. With settings on its command line it runs them once.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from worker import Worker, serve
+from worker import Worker, begin
 
 WRITE_KEY = "k" * 32
 IDENTIFY = {"call": "identify", "user_id": "id", "traits": {"all_columns": {}}}
@@ -60,14 +61,20 @@ def execute(
     return {"report": run.result["report"], "seconds": run.seconds, "cpu": run.cpu, "peak": run.peak}
 
 
-def run(**settings: Any) -> dict[str, Any]:
-    """Execute the operator with these settings."""
+def run(try_number: int = 0, **settings: Any) -> dict[str, Any]:
+    """Execute the operator with these settings.
+
+    :param try_number: of one task, as Airflow counts them; 0: outside a task.
+    """
     from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
     task = SqlToSegmentOperator(task_id="sync", **{"sql_conn_id": "warehouse", "sync_id": "benchmark", **settings})
-    report = task.execute({})
+    task_instance = SimpleNamespace(
+        dag_id="benchmark", task_id="sync", run_id="run", map_index=-1, try_number=try_number, xcom_push=print
+    )
+    report = task.execute({"ti": task_instance} if try_number else {})
     return {"rows": report["rows"], "sent": report["accepted"], "report": report}
 
 
 if __name__ == "__main__":
-    serve(run)
+    begin(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from child import operator
-from official_sdk import official_python
+from peers.environments import python_of
 from results import Peak, Speed, spread
 from scenarios import IDENTIFY, USERS, Memory, Scenario
 from sink import Sink, sink
@@ -20,10 +21,11 @@ from worker import Run, Worker
 
 HERE = Path(__file__).resolve().parent
 WARM_UP = 1_000
+# A scenario that takes longer than these seconds has no more rounds than it must have.
+ENOUGH, LEAST_ROUNDS = 20, 3
 # What a peer of the official SDK gets beside the rows; a queue of None is enlarged so that nothing is lost.
 SDK: dict[str, dict[str, Any]] = {
     "sdk": {"queue": None, "flush": True},
-    "sdk as it comes": {"queue": 0, "flush": True},
     "sdk not flushed": {"queue": 0, "flush": False},
 }
 
@@ -36,7 +38,7 @@ def started(side: str, home: Path, url: str, warehouse: str) -> Iterator[Worker]
     elif side == "loop":
         worker = Worker([sys.executable, HERE / "loop.py"], home / "loop.log")
     else:
-        worker = Worker([official_python(), HERE / "official_sdk.py"], home / "sdk.log")
+        worker = Worker([python_of("segment"), HERE / "official_sdk.py"], home / "sdk.log")
     with worker:
         yield worker
 
@@ -81,21 +83,27 @@ class Side:
 
     def turn(self, number: int) -> Turn:
         """Run it once and look at what arrived; turn 0 is the warm-up."""
-        # With "changes" the first turn must see all rows, since the next ones find only a part of them changed.
-        whole = number or (self.name == "ours" and self.scenario.changed is not None)
+        # With "changes" the first turn must see all rows, since the next ones find only a part of them changed; but
+        # where each turn is a first run it is a warm-up.
+        whole = number or (self.name == "ours" and self.scenario.changed is not None and not self.scenario.first)
         sql = self.scenario.sql.format(rows=self.rows if whole else WARM_UP, round=number)
         before = self.segment.stats()
-        run = self.worker.run(**self._settings(sql))
+        run = self.worker.run(**self._settings(sql, number))
         after = self.segment.stats()
         turn = Turn(run, after["events"] - before["events"], after["cpu"] - before["cpu"])
         self._check(number, turn)
         return turn
 
-    def _settings(self, sql: str) -> dict[str, Any]:
+    def _settings(self, sql: str, number: int) -> dict[str, Any]:
         scenario = self.scenario
         if self.name == "ours":
             settings = {"sql": sql, "calls": scenario.calls, "key": scenario.key, "max_in_flight": scenario.in_flight}
-            return settings | (state(scenario.source, self.home) if scenario.changed is not None else {})
+            if scenario.changed is None:
+                return settings
+            # A sync that has not run before is a state of its own, beside the others in PostgreSQL.
+            place = self.home / f"turn-{number}" if scenario.first else self.home
+            place.mkdir(exist_ok=True)
+            return settings | state(scenario.source, place) | {"sync_id": f"benchmark {place.name}"}
         settings = {"sql": sql, "url": self.segment.url, "warehouse": json.loads(self.warehouse)}
         if self.name == "loop":
             return settings | {"messages": scenario.messages, "threads": scenario.in_flight}
@@ -133,7 +141,10 @@ def speed(scenario: Scenario, warehouse: str, home: Path, rounds: int, *, short:
         for side in sides:
             side.turn(0)
         turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
+        began = time.monotonic()
         for number in range(1, rounds + 1):
+            if number > LEAST_ROUNDS and time.monotonic() - began > ENOUGH:
+                break
             # Each round the other way round, so that none has always the same one before it.
             for side in sides if number % 2 else reversed(sides):
                 turns[side.name].append(side.turn(number))

@@ -1,31 +1,16 @@
 """Sends users with segment-analytics-python, as its README says; runs in an environment of that package's own.
 
-`bench.py` runs it beside the operator; `official_python()` makes the environment (benchmarks/.venv-sdk).
+`bench.py` runs it beside the operator; `peers/environments.py` makes the environment.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-import subprocess
-import venv
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-SDK = "segment-analytics-python==2.4.0"
 WRITE_KEY = "k" * 32
-
-
-def official_python() -> Path:
-    """Return the Python that has the official SDK, which asks for an older python-dateutil than Airflow has."""
-    home = Path(__file__).resolve().parent / ".venv-sdk"
-    python = home / "bin" / "python"
-    if not (home / "installed").exists():
-        venv.create(home, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", SDK], check=True)  # noqa: S603
-        (home / "installed").touch()
-    return python
 
 
 def run(warehouse: dict[str, Any], url: str, sql: str, queue: int, *, flush: bool) -> dict[str, int]:

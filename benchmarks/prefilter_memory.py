@@ -16,9 +16,9 @@ from contextlib import closing
 from pathlib import Path
 
 import prefilter
+from prefilter import FEW, MAX_MEMORY
 from sink import sink
 
-FEW, MAX_RATIO = 20_000, 1.3
 TABLES = {
     "postgres": "SELECT SUM(pg_total_relation_size(relid)) FROM pg_stat_user_tables WHERE relname LIKE 'segment_%'",
     "sqlite": "SELECT SUM(pgsize) FROM dbstat WHERE name LIKE 'segment_%'",
@@ -64,10 +64,8 @@ def measure(args: argparse.Namespace) -> bool:
                 flush=True,
             )
         ratio = peaks[1] / peaks[0]
-        kept &= ratio <= MAX_RATIO
-        print(
-            f"  memory {ratio:.2f} times, at most {MAX_RATIO}: {'ok' if ratio <= MAX_RATIO else 'MISSED'}", flush=True
-        )
+        kept &= (good := ratio <= MAX_MEMORY)
+        print(f"  memory {ratio:.2f} times, at most {MAX_MEMORY}: {'ok' if good else 'MISSED'}", flush=True)
     return kept
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from results import Peak, Results, Speed, Spread, Stage, Startup
+from peers.tables import parts as peer_parts
+from peers.tables import plot as plot_peers
+from promises import promises, summary
+from report_parts import MB, empty, finish, spread, table, verdict
+from results import Peak, Results, Speed, Stage, Startup
 from scenarios import SPEED
 
-MB = 1_000_000
 SPEED_HEAD = (
     *("scenario", "side", "rows", "rows a second", "ours is times that", "promised"),
     *("CPU s a million rows", "peak MB", "lost"),
@@ -34,6 +36,9 @@ def markdown(results: Results) -> str:
             "**Where the time goes**",
             table(("step of the loop", "µs of CPU a row"), stages(results), stage_cells),
         ]
+    parts += peer_parts(results.peers, results.deliveries)
+    if promises(results) or results.failed:
+        parts += ["**Promises**", summary(results)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -47,26 +52,6 @@ def server(lines: Sequence[Speed]) -> str:
     """Tell what the stand-in server cost, beside the sides that send full bodies."""
     cpu = [one.server_cpu for one in lines if one.side in {"ours", "loop"}]
     return f"The server took {min(cpu):.2f} to {max(cpu):.2f} seconds of CPU a million rows of ours and the loop's."
-
-
-def table(head: Sequence[str], lines: Iterable[Any], cells: Callable[[Any], Sequence[str]]) -> str:
-    """Return a Markdown table; a scenario is named in its first row only."""
-    rows, last = [], ""
-    for line in lines:
-        first, *others = cells(line)
-        rows.append(["" if first == last else first, *others])
-        last = first
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
-def spread(figure: Spread, digits: int) -> str:
-    """Return a median and its quartiles."""
-    return f"{figure.median:,.{digits}f} ({figure.low:,.{digits}f} to {figure.high:,.{digits}f})"
-
-
-def verdict(promise: str, *, kept: bool) -> str:
-    """Say what is promised and whether it is kept."""
-    return f"{promise}: {'ok' if kept else '**MISSED**'}" if promise else ""
 
 
 def speed_cells(one: Speed) -> list[str]:
@@ -138,6 +123,8 @@ def write(results: Results, readme: Path, docs: Path) -> None:
         plot_latency([one for one in results.speed if one.scenario in latency], docs / "benchmark-latency.png")
     if results.memory:
         plot_memory(results.memory, docs / "benchmark-memory.png")
+    if results.peers and results.deliveries:
+        plot_peers(results.peers, results.deliveries, docs / "benchmark-peers.png")
 
 
 def plot_latency(lines: Sequence[Speed], path: Path) -> None:
@@ -172,22 +159,3 @@ def plot_memory(lines: Sequence[Peak], path: Path) -> None:
     axes.set_xscale("log")
     axes.set_ylim(0, 1.1 * max(one.peak for one in lines) / MB)
     finish(figure, axes, path)
-
-
-def empty(x: str, y: str) -> tuple[Any, Any]:
-    """Return an empty figure and its axes."""
-    # Imported here, so that measuring does without it; Figure needs no screen.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    return figure, axes
-
-
-def finish(figure: Any, axes: Any, path: Path) -> None:
-    """Write the figure."""
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=110)

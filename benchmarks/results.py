@@ -115,11 +115,86 @@ class Stage:
     us: float
 
 
+@dataclass(frozen=True)
+class PeerSpeed:
+    """The speed of one way to Segment.
+
+    :param rate: rows a second that arrived.
+    :param cpu: seconds of CPU per million rows.
+    :param peak: the largest memory of its process, in bytes.
+    :param lost: rows of the last round that were taken for sent and never arrived.
+    :param ratio: rows a second of ours over those of this side, round by round; of ours: None.
+    :param stopped: seconds after which it was stopped, as it had not ended; then `rate` is of what had arrived.
+    """
+
+    scenario: str
+    side: str
+    rows: int
+    rate: Spread
+    cpu: float
+    peak: int
+    lost: int
+    ratio: Spread | None = None
+    stopped: float | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of the rows of one way to Segment when requests failed.
+
+    :param scenario: "faults", or "killed": ended by SIGKILL among them and run again.
+    :param seconds: of the run, or of the second.
+    :param exit_code: of the run, or of the second; None: stopped, as it had not ended.
+    :param lost: rows that never arrived, besides the one that is refused.
+    :param twice: arrivals of a content that had arrived.
+    :param counted: those of them that had another id, which Segment cannot tell from new ones.
+    :param requests: that the server saw.
+    :param failed: those of them that it answered 500 or reset.
+    """
+
+    scenario: str
+    side: str
+    rows: int
+    seconds: float
+    exit_code: int | None
+    lost: int
+    twice: int
+    counted: int
+    requests: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a check promised and found.
+
+    :param scenario: the check's name.
+    """
+
+    scenario: str
+    promised: str
+    measured: str
+    held: bool
+
+
+KINDS: dict[str, type[Any]] = {
+    "speed": Speed,
+    "memory": Peak,
+    "startup": Startup,
+    "limit": Stage,
+    "peers": PeerSpeed,
+    "deliveries": Delivery,
+    "checks": Promise,
+}
+
+
 @dataclass
 class Results:
     """All of one or more runs of the benchmarks.
 
     :param runs: of each: when, on which machine, of which commit ...
+    :param checks: the promises of whatever is neither speed, memory nor startup.
+    :param failed: the scenarios whose run failed.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -127,11 +202,10 @@ class Results:
     memory: list[Peak] = field(default_factory=list)
     startup: list[Startup] = field(default_factory=list)
     limit: list[Stage] = field(default_factory=list)
-
-    def missed(self) -> list[str]:
-        """Return the scenarios whose promise is not kept."""
-        lines: list[Speed | Peak | Startup] = [*self.speed, *self.memory, *self.startup]
-        return [one.scenario for one in lines if not one.kept]
+    peers: list[PeerSpeed] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    checks: list[Promise] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write all as JSON."""
@@ -141,10 +215,13 @@ class Results:
         """Read what was saved; its scenarios take the place of those of the same name."""
         saved: dict[str, Any] = json.loads(path.read_text())
         self.runs += saved["runs"]
-        for name, kind in (("speed", Speed), ("memory", Peak), ("startup", Startup), ("limit", Stage)):
-            fresh = [kind(**{field: value(field, given) for field, given in one.items()}) for one in saved[name]]
+        for name, kind in KINDS.items():
+            fresh = [
+                kind(**{field: value(field, given) for field, given in one.items()}) for one in saved.get(name, [])
+            ]
             replaced = {one.scenario for one in fresh}
             setattr(self, name, [one for one in getattr(self, name) if one.scenario not in replaced] + fresh)
+        self.failed += saved.get("failed", [])
 
 
 def value(name: str, given: Any) -> Any:

@@ -20,6 +20,8 @@ from random import Random
 from typing import Any
 
 from child import IDENTIFY, execute
+from promises import told
+from results import Promise
 from sink import sink
 
 Row = tuple[int, str]
@@ -68,39 +70,51 @@ def run(home: Path, name: str, rows: Iterable[Row], **settings: Any) -> tuple[Co
     return done["report"], stats
 
 
-def kept(name: str, report: Counts, stats: Counts, invalid: int = 0) -> bool:
-    """Print one line and tell whether all promises hold."""
-    print(
-        f"{name}: {report['rows']:,} rows, {report['accepted']:,} accepted, {report['invalid']:,} invalid, "
-        f"{stats['events']:,} arrived ({stats['different_ids']:,} ids) in {stats['requests']:,} bodies of "
-        f"{stats['bytes'] / stats['requests']:,.0f} bytes on average; at most {stats['max_body_bytes']:,} bytes and "
-        f"{stats['max_body_events']:,} events a body, {stats['max_event_bytes']:,} bytes an event",
-        flush=True,
-    )
+def promise(name: str, report: Counts, stats: Counts, invalid: int = 0, *, full: bool = True) -> Promise:
+    """Return what is promised of all bodies and events, and what arrived.
+
+    :param invalid: the rows that are too large.
+    :param full: whether the bodies are as full as they should be.
+    """
     within = stats["max_body_bytes"] <= MAX_BODY and stats["max_body_events"] <= MAX_EVENTS
     counted = report["accepted"] == stats["events"] == stats["different_ids"] and report["bytes"] == stats["bytes"]
     exact = stats["events_not_compact"] == 0  # so the event sizes are those on the wire
     all_taken = report["accepted"] + invalid == report["rows"] and report["invalid"] == invalid
-    return within and stats["max_event_bytes"] <= MAX_EVENT and counted and exact and all_taken
+    measured = (
+        f"{stats['max_body_bytes']:,} bytes, {stats['max_body_events']:,} events, {stats['max_event_bytes']:,} bytes; "
+        f"{report['accepted']:,} of {report['rows']:,} rows accepted, {report['invalid']:,} invalid, in "
+        f"{stats['requests']:,} bodies of {stats['bytes'] / stats['requests']:,.0f} bytes on average"
+    )
+    promised = (
+        f"a body of at most {MAX_BODY:,} bytes and {MAX_EVENTS:,} events, an event of at most {MAX_EVENT:,} bytes"
+    )
+    within &= stats["max_event_bytes"] <= MAX_EVENT
+    return Promise(f"sizes: {name}", promised, measured, held=within and counted and exact and all_taken and full)
+
+
+def check(rows: int) -> list[Promise]:
+    """Send rows of many sizes, of the smallest and of the largest.
+
+    :param rows: those of many sizes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        found = [promise("100 bytes to 30 KB", *run(home, "mixed", mixed(rows)))]
+        report, stats = run(home, "tiny", tiny(20_000))
+        found.append(promise("tiny rows", report, stats, full=stats["max_body_events"] == MAX_EVENTS))
+        # An event is its text and some constant bytes, so exactly the texts that leave room for these are accepted.
+        report, stats = run(home, "edge", edge(6_000), max_rejected=0.99)
+        constant = len('{"type":"identify","userId":"10000","traits":{"bio":""},"messageId":""}') + 32
+        invalid = 10 * (600 - (500 - constant + 1))
+        full = stats["max_event_bytes"] == MAX_EVENT
+        return [*found, promise("at the event's limit", report, stats, invalid, full=full)]
 
 
 def main() -> int:
     """Measure all and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    rows = parser.parse_args().rows
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        good = [kept("100 bytes to 30 KB", *run(home, "mixed", mixed(rows)))]
-        report, stats = run(home, "tiny", tiny(20_000))
-        good.append(kept("tiny rows", report, stats) and stats["max_body_events"] == MAX_EVENTS)
-        # An event is its text and some constant bytes, so exactly the texts that leave room for these are accepted.
-        report, stats = run(home, "edge", edge(6_000), max_rejected=0.99)
-        constant = len('{"type":"identify","userId":"10000","traits":{"bio":""},"messageId":""}') + 32
-        invalid = 10 * (600 - (500 - constant + 1))
-        good.append(kept("at the event's limit", report, stats, invalid) and stats["max_event_bytes"] == MAX_EVENT)
-    print("ok" if all(good) else f"BROKEN: {good}")
-    return 0 if all(good) else 1
+    return told(check(parser.parse_args().rows))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,14 @@ def serve(run: Callable[..., dict[str, Any]]) -> None:
         answers.write(json.dumps({"result": result, "seconds": seconds, "cpu": cpu, "peak": peak()}) + "\n")
 
 
+def begin(run: Callable[..., dict[str, Any]]) -> None:
+    """Serve; or, with settings on the command line, run once, so that the exit code is what the side makes of it."""
+    if sys.argv[1:]:
+        run(**json.loads(sys.argv[1]))
+    else:
+        serve(run)
+
+
 def peak() -> int:
     """Return the largest memory of this process; ru_maxrss would begin with that of the process which started it."""
     status = Path("/proc/self/status").read_text()
@@ -60,10 +69,17 @@ class Worker:
     :param command: its script and arguments.
     :param log: a file for all that it prints, shown when it fails.
     :param environment: default this process's.
+    :param limit: seconds after which a run is ended with the process; default: never.
     """
 
-    def __init__(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        self._log = log
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        limit: float | None = None,
+    ) -> None:
+        self._log, self._limit = log, limit
         with log.open("wb") as printed:
             self._process = subprocess.Popen(  # noqa: S603 - our own
                 command,
@@ -79,16 +95,24 @@ class Worker:
         """Run it once.
 
         :param settings: for the side.
+        :raises TimeoutError: if it did not end in time.
         :raises RuntimeError: if it failed; its log was shown.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        late = threading.Timer(self._limit or threading.TIMEOUT_MAX, self._process.kill)
+        late.daemon = True
+        late.start()
         try:
             self._process.stdin.write(json.dumps(settings) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
+        timed_out = late.finished.is_set()
+        late.cancel()
+        if not answer and timed_out:
+            raise TimeoutError(f"A side did not end in {self._limit:g} seconds")
         if not answer:
             print(self._log.read_text(errors="replace")[-5_000:], file=sys.stderr)
             raise RuntimeError(f"A side failed, see above: {settings}")
