@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from airflow_provider_segment.core.report import ENDS
+
 if TYPE_CHECKING:
     from airflow_provider_segment.hooks.segment import SegmentHook
 
@@ -84,6 +86,21 @@ def _history(hook: SegmentHook, options: argparse.Namespace, where: dict[str, An
     return [{name: run[name] for name in names} for run in runs]
 
 
+def _plan(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
+    runs = hook.history(options.sync_id, last=1 if options.run is None else sys.maxsize, **where)
+    found = [run for run in runs if options.run in (None, run["run"])]
+    if not found:
+        sys.exit(f"sync_id {options.sync_id!r} has no run {options.run} in its history")
+    planned, ended = found[0]["planned"] or {}, found[0]["by_call"] or {}
+    ends = [end for end in ENDS if any(counts[end] for counts in ended.values())]
+    return [
+        {"run": found[0]["run"], "call": call}
+        | {f"planned {kind}": number for kind, number in kinds.items()}
+        | {end: ended.get(call, {}).get(end, 0) for end in ends}
+        for call, kinds in planned.items()
+    ]
+
+
 def _explain(hook: SegmentHook, options: argparse.Namespace, where: dict[str, Any]) -> Rows:
     return hook.explain(options.sync_id, _keys(options.keys), **where)
 
@@ -133,6 +150,12 @@ COMMANDS = [
         "The last runs of a sync, the newest first",
         _history,
         [(("--last",), {"type": int, "default": 20, "help": "runs at most; default: %(default)s"})],
+    ),
+    Command(
+        "plan",
+        "What a run was to send, by call and kind of change, and how its calls ended",
+        _plan,
+        [(("--run",), {"type": int, "help": "its number; default: the last one"})],
     ),
     Command(
         "explain",

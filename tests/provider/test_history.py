@@ -185,6 +185,17 @@ class TestCommandLine:
         sync.send()
         (run,) = self.run(sync, capsys, "history", "--last", "5")
         assert (run["state"], run["added"], run["error"]) == ("success", 20, None)
+        plan, _ = self.run(sync, capsys, "plan")
+        assert plan == {
+            "run": 1,
+            "call": "identify",
+            "planned added": 20,
+            "planned updated": 0,
+            "planned deleted": 0,
+            "unchanged": 0,
+            "accepted": 20,
+        }
+        assert self.run(sync, capsys, "plan", "--run", "1")[0] == plan
         found = self.run(sync, capsys, "explain", "3", "99")
         assert [one["state"] for one in found if one["call"] == "identify"] == ["accepted", "never seen"]
         assert self.run(sync, capsys, "release") == [{"was_held_by": "nobody"}]
@@ -199,7 +210,10 @@ class TestCommandLine:
         assert self.run(sync, capsys, "reset", "--all", "--yes") == [{"due_again": 40}]
         assert sync.send()["added"] == 20
 
-    @pytest.mark.parametrize("arguments", [["reset", "users"], ["reset", "users", "3", "--all"], ["history", "other"]])
+    @pytest.mark.parametrize(
+        "arguments",
+        [["reset", "users"], ["reset", "users", "3", "--all"], ["history", "other"], ["plan", "users", "--run", "7"]],
+    )
     def test_what_cannot_be_done(
         self, segment: SegmentServer, sync: Sync, capsys: pytest.CaptureFixture[str], arguments: list[str]
     ) -> None:
@@ -207,7 +221,9 @@ class TestCommandLine:
         sync.send()
         with pytest.raises(SystemExit) as ended:
             main([*arguments, "--state-path", str(sync.path)])
-        assert str(ended.value).startswith(("Expected one of these", "sync_id 'other' has no state"))
+        assert str(ended.value).startswith(
+            ("Expected one of these", "sync_id 'other' has no state", "sync_id 'users' has no run 7")
+        )
 
     def test_a_table(self, segment: SegmentServer, sync: Sync, capsys: pytest.CaptureFixture[str]) -> None:
         """It fits a screen: the counts that are looked for first."""

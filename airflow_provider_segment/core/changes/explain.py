@@ -161,7 +161,8 @@ def _line(row: Any) -> dict[str, Any]:
     line = {name: row[name] for name in _RUN}
     line |= {"started": _time(row["started"]), "ended": None if row["ended"] is None else _time(row["ended"])}
     line |= {name: report.get(name) for name in COUNTS}
-    return line | {"all_tries": report.get("all_tries"), "error": row.get("error")}
+    line |= {name: report.get(name) for name in ("all_tries", "planned", "by_call")}
+    return line | {"error": row.get("error")}
 
 
 def _time(seconds: float) -> str:
