@@ -22,7 +22,7 @@ from worker import Run, Worker
 HERE = Path(__file__).resolve().parent
 WARM_UP = 1_000
 # A scenario that takes longer than these seconds has no more rounds than it must have.
-ENOUGH, LEAST_ROUNDS = 20, 3
+ENOUGH, LEAST_ROUNDS = 15, 3
 # What a peer of the official SDK gets beside the rows; a queue of None is enlarged so that nothing is lost.
 SDK: dict[str, dict[str, Any]] = {
     "sdk": {"queue": None, "flush": True},
