@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -35,11 +36,13 @@ class Sent:
     :param accepted: calls that were acknowledged.
     :param window: the minutes of the run.
     :param tolerance: the share of the accepted calls that need not be received.
+    :param by_call: the accepted ones by call, as far as the report tells.
     """
 
     accepted: int
     window: Window
     tolerance: float
+    by_call: Mapping[str, int] = field(default_factory=dict)
 
     def is_enough(self, arrived: Arrived | None) -> bool:
         """Tell whether all was received that must be.
@@ -52,7 +55,11 @@ class Sent:
     def as_report(self) -> dict[str, Any]:
         """Return what a report says of it, as plain data."""
         times = {"started": self.window.started.isoformat(), "ended": self.window.ended.isoformat()}
-        return {"accepted": self.accepted, **times}
+        return {
+            "accepted": self.accepted,
+            "by_call": {call: {"accepted": n} for call, n in self.by_call.items()},
+            **times,
+        }
 
     def result(self, arrived: Arrived) -> dict[str, Any]:
         """Return the sums as plain data, for XCom.
@@ -71,8 +78,12 @@ class Sent:
         more = f" ({others:,} more than were accepted: other senders of the source, too)" if others > 0 else ""
         return (
             f"{self.accepted:,} accepted, {sums['received']:,} received{more}, {sums['failed']:,} failed at ingest, "
-            f"{sums['filtered']:,} filtered at source, from {self.window}:{arrived.table()}"
+            f"{sums['filtered']:,} filtered at source, from {self.window}{self._calls()}:{arrived.table()}"
         )
+
+    def _calls(self) -> str:
+        said = ", ".join(f"{call} {number:,}" for call, number in self.by_call.items())
+        return f"; accepted by call: {said}" if said else ""
 
     def missing(self, arrived: Arrived | None) -> NotArrivedError:
         """Return the error for what is missing.
@@ -145,7 +156,10 @@ def sent_of(report: Any, tolerance: float) -> Sent:
         raise SettingError("report: it does not say when its run started; run the sync again with this version")
     started = min(_time(one["started"]) for one in reports)
     ended = max(_time(one.get("ended") or utc_text()) for one in reports)
-    return Sent(sum(counts), Window(started, ended), tolerance)
+    by_call: Counter[str] = Counter()
+    for one in reports:
+        by_call.update({call: of_call["accepted"] for call, of_call in (one.get("by_call") or {}).items()})
+    return Sent(sum(counts), Window(started, ended), tolerance, by_call)
 
 
 def _time(text: Any) -> dt.datetime:
