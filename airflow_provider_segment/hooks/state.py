@@ -19,6 +19,7 @@ from airflow_provider_segment.core.changes.dry_state import StateView
 from airflow_provider_segment.core.changes.explain import Reader
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.lease import release
+from airflow_provider_segment.core.changes.overview import Overview
 from airflow_provider_segment.core.changes.prefilter.cursor_mark import read_mark
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
 from airflow_provider_segment.core.changes.shared_run import SharedRun
@@ -197,11 +198,33 @@ def read_state(sync_id: str, *, conn_id: str | None, schema: str | None, path: s
     :raises SettingError: if there is no such state.
     :raises StateError: if the database fails.
     """
+    with _reading(conn_id, path) as connection:
+        yield Reader(connection, Tables(schema), sync_id)
+
+
+@contextmanager
+def read_all_states(conn_id: str, schema: str | None = None) -> Iterator[Overview]:
+    """Lend what the syncs in a database did last; nothing is made and nothing locked.
+
+    :param conn_id: of the database.
+    :param schema: of the connection.
+    :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
+    :raises StateError: if the database fails.
+    """
+    with _reading(conn_id, None) as connection:
+        yield Overview(connection, Tables(schema))
+
+
+@contextmanager
+def _reading(conn_id: str | None, path: str | None) -> Iterator[sa.engine.Connection]:
+    """Lend a connection for reading; its failures are raised without the database's words."""
     engine = _file_to_read(path) if path is not None else _database(conn_id or "")
+    if engine.dialect.name == "sqlite" and engine.url.database:  # to connect would make the file
+        engine = _file_to_read(engine.url.database)
     failure = ""
     try:
         with engine.connect() as connection:
-            yield Reader(connection, Tables(schema), sync_id)
+            yield connection
     except SQLAlchemyError as error:
         failure = type(error).__name__
     finally:
