@@ -11,6 +11,8 @@ HEIGHT, WIDTH = 160.0, 10.0
 SPARK_WIDTH, SPARK_HEIGHT = 120.0, 26.0
 # A bar that is so many times as high as nearly all others is cut, so that these can be seen.
 CUT = 4
+# Of a bar with its gap, at most.
+PIXELS = 36
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Bars:
     def width(self) -> float:
         """Of the drawing."""
         return max(1, len(self.bars)) * WIDTH
+
+    @property
+    def pixels(self) -> int:
+        """The width at which it is drawn, where there is room: a few bars are no broader than many."""
+        return max(PIXELS * len(self.bars), 340)
 
 
 def bars(runs: Sequence[Figures]) -> Bars:
