@@ -95,7 +95,7 @@ def test_ten_thousand_runs(segment: SegmentServer, sync: Sync, get: Callable[...
         others = ", ".join(name for name in columns if name != "run")
         numbers = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)"
         copied = f"SELECT i, {others} FROM segment_run, n WHERE run = 1"  # noqa: S608  names of columns
-        database.execute(f"{numbers} INSERT INTO segment_run (run, {others}) {copied}")  # noqa: S608  the same
+        database.execute(f"{numbers} INSERT INTO segment_run (run, {others}) {copied}")
     page = get(USERS).text
     assert page.count('class="bar') == 60
     assert "before=9941" in page
