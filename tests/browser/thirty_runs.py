@@ -81,7 +81,7 @@ class World:
     def run_retried(self, dag_id: str) -> None:
         """Run a DAG while Segment answers nothing but 503, until the first try of the task has given up."""
         began = time.monotonic()
-        self.segment.respond_with(lambda _: 503 if time.monotonic() < began + DEADLINE + 2 else None)
+        self.segment.respond_with(lambda _: 503 if time.monotonic() < began + DEADLINE + 0.3 else None)
         self.run(dag_id)
         self.segment.reset()
 
