@@ -11,8 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow.api_fastapi.app import get_auth_manager as get_auth_manager
+    from airflow.api_fastapi.core_api.security import get_user as get_user
+    from airflow.configuration import conf as conf
+    from airflow.models.dag import DagModel as DagModel
+    from airflow.models.xcom import XComModel as XComModel
     from airflow.providers.common.compat.sdk import AirflowFailException as AirflowFailException
     from airflow.providers.common.compat.sdk import AirflowNotFoundException as AirflowNotFoundException
+    from airflow.providers.common.compat.sdk import AirflowPlugin as AirflowPlugin
     from airflow.providers.common.compat.sdk import AirflowSensorTimeout as AirflowSensorTimeout
     from airflow.providers.common.compat.sdk import BaseHook as BaseHook
     from airflow.providers.common.compat.sdk import BaseNotifier as BaseNotifier
@@ -30,12 +36,14 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import mask_secret as mask_secret
     from airflow.triggers.base import BaseTrigger as BaseTrigger
     from airflow.triggers.base import TriggerEvent as TriggerEvent
+    from airflow.utils.session import create_session as create_session
 
 _SDK = "airflow.providers.common.compat.sdk"
 # Where Airflow 3.0 and 3.1 have a name, then where 2.11 has it.
 _PLACES = {
     "AirflowFailException": ("airflow.exceptions",),
     "AirflowNotFoundException": ("airflow.exceptions",),
+    "AirflowPlugin": ("airflow.plugins_manager",),
     "AirflowSensorTimeout": ("airflow.exceptions",),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
     "BaseNotifier": ("airflow.sdk.bases.notifier", "airflow.notifications.basenotifier"),
@@ -55,6 +63,13 @@ _PLACES = {
         "airflow.sdk.execution_time.secrets_masker",
         "airflow.utils.log.secrets_masker",
     ),
+    # Only for the pages of the API server of Airflow 3.1 and later, which reads Airflow's own database.
+    "DagModel": ("airflow.models.dag",),
+    "XComModel": ("airflow.models.xcom",),
+    "conf": ("airflow.configuration",),
+    "create_session": ("airflow.utils.session",),
+    "get_auth_manager": ("airflow.api_fastapi.app",),
+    "get_user": ("airflow.api_fastapi.core_api.security",),
 }
 # These common-compat leaves to Airflow, which has had them at one place.
 _AIRFLOWS = dict.fromkeys(("BaseTrigger", "TriggerEvent"), "airflow.triggers.base")

@@ -129,6 +129,22 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONN_FIELDS,
             }
         ],
+        "config": {
+            "segment": {
+                "description": "Settings of the provider for Segment.",
+                "options": {
+                    "state_conn_ids": {
+                        "description": "The connections whose syncs the page Segment syncs shows (Airflow 3.1 and "
+                        "later), parted by commas: those that tasks have as state_conn_id. A schema of a connection "
+                        "follows an at sign. The API server reads it when it starts.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "segment_state,warehouse@segment",
+                        "default": "",
+                    },
+                },
+            },
+        },
         "extra-links": [f"{package}.links.segment.SegmentDebuggerLink"],
         "cli": [f"{package}.cli.get_segment_cli_commands"],
         "notifications": [f"{package}.notifications.segment.SegmentNotifier"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,6 +13,7 @@ from airflow_provider_segment.core.changes import care
 from airflow_provider_segment.core.changes.connection import LOG, StateConnection
 from airflow_provider_segment.core.changes.explain import Reader
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.overview import Overview
 from airflow_provider_segment.core.changes.prefilter.cursor_mark import read_mark
 from airflow_provider_segment.core.changes.selection import Selection
 from airflow_provider_segment.core.changes.state import State
@@ -20,6 +21,9 @@ from airflow_provider_segment.core.changes.tables import Tables
 from airflow_provider_segment.core.errors import SettingError, StateError
 from airflow_provider_segment.core.rows.keys import key_bytes, numbers_of, other_forms
 from airflow_provider_segment.hooks.state import database, file_to_read, file_to_write, open_state
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 
 def release_state(sync_id: str, *, conn_id: str | None, schema: str | None, path: str | None, log: Any = LOG) -> str:
@@ -77,11 +81,33 @@ def read_state(sync_id: str, *, conn_id: str | None, schema: str | None, path: s
     :raises SettingError: if there is no such state.
     :raises StateError: if the database fails.
     """
+    with _reading(conn_id, path) as connection:
+        yield Reader(connection, Tables(schema), sync_id)
+
+
+@contextmanager
+def read_all_states(conn_id: str, schema: str | None = None) -> Iterator[Overview]:
+    """Lend what the syncs in a database did last; nothing is made and nothing locked.
+
+    :param conn_id: of the database.
+    :param schema: of the connection.
+    :raises SettingError: if there is no such connection, or it is of a type that cannot hold a state.
+    :raises StateError: if the database fails.
+    """
+    with _reading(conn_id, None) as connection:
+        yield Overview(connection, Tables(schema))
+
+
+@contextmanager
+def _reading(conn_id: str | None, path: str | None) -> Iterator[sa.engine.Connection]:
+    """Lend a connection for reading; its failures are raised without the database's words."""
     engine = file_to_read(path) if path is not None else database(conn_id or "")
+    if engine.dialect.name == "sqlite" and engine.url.database:  # to connect would make the file
+        engine = file_to_read(engine.url.database)
     failure = ""
     try:
         with engine.connect() as connection:
-            yield Reader(connection, Tables(schema), sync_id)
+            yield connection
     except SQLAlchemyError as error:
         failure = type(error).__name__
     finally:

@@ -31,13 +31,15 @@ class Deployment:
 
     :param home: an empty directory.
     :param connections: for its tasks, by id; its web pages do not show them.
+    :param settings: more of its environment.
     """
 
-    def __init__(self, home: Path, connections: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, connections: Mapping[str, str], settings: Mapping[str, str] | None = None) -> None:
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._home = home
         self._environment = os.environ | _settings(home, self.url)
         self._environment |= {f"AIRFLOW_CONN_{name.upper()}": text for name, text in connections.items()}
+        self._environment |= settings or {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def serve(self) -> None:
@@ -57,8 +59,13 @@ class Deployment:
 
     def run(self, *arguments: str) -> str:
         """Run one of Airflow's commands to its end, and return what it wrote."""
+        return self.run_python("-m", "airflow", *arguments)
+
+    def run_python(self, *arguments: str) -> str:
+        """Run Python beside this Airflow to its end, and return what it wrote."""
+        command = [sys.executable, *arguments]
         done = subprocess.run(  # noqa: S603  our own command
-            _command(*arguments), env=self._environment, capture_output=True, text=True, check=False
+            command, env=self._environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -29,7 +29,7 @@ AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 USERS = Identify(user_id="id", traits=["email"])
 REPORT = {
     *("rows", "skipped", "calls", *COUNTS, "added", "updated", "deleted"),
-    *("batches", "requests", "retries", "bytes", "seconds", "started", "ended", "planned"),
+    *("batches", "requests", "retries", "bytes", "seconds", "started", "ended", "planned", "by_call"),
 }
 
 AT_PARSE: dict[str, tuple[dict[str, Any], str]] = {
