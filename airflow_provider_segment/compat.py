@@ -43,7 +43,7 @@ _SDK = "airflow.providers.common.compat.sdk"
 _PLACES = {
     "AirflowFailException": ("airflow.exceptions",),
     "AirflowNotFoundException": ("airflow.exceptions",),
-    "AirflowPlugin": ("airflow.plugins_manager",),
+    "AirflowPlugin": ("airflow.sdk.plugins_manager", "airflow.plugins_manager"),
     "AirflowSensorTimeout": ("airflow.exceptions",),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
     "BaseNotifier": ("airflow.sdk.bases.notifier", "airflow.notifications.basenotifier"),
@@ -57,22 +57,24 @@ _PLACES = {
     "TaskGroup": ("airflow.sdk", "airflow.utils.task_group"),
     "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
     "XComArg": ("airflow.sdk", "airflow.models.xcom_arg"),
+    "conf": ("airflow.sdk.configuration", "airflow.configuration"),
     "get_current_context": ("airflow.sdk", "airflow.operators.python"),
     "mask_secret": (
         "airflow.sdk.log",
         "airflow.sdk.execution_time.secrets_masker",
         "airflow.utils.log.secrets_masker",
     ),
-    # Only for the pages of the API server of Airflow 3.1 and later, which reads Airflow's own database.
-    "DagModel": ("airflow.models.dag",),
-    "XComModel": ("airflow.models.xcom",),
-    "conf": ("airflow.configuration",),
-    "create_session": ("airflow.utils.session",),
-    "get_auth_manager": ("airflow.api_fastapi.app",),
-    "get_user": ("airflow.api_fastapi.core_api.security",),
 }
 # These common-compat leaves to Airflow, which has had them at one place.
-_AIRFLOWS = dict.fromkeys(("BaseTrigger", "TriggerEvent"), "airflow.triggers.base")
+_AIRFLOWS = {
+    **dict.fromkeys(("BaseTrigger", "TriggerEvent"), "airflow.triggers.base"),
+    # For the pages of the API server of Airflow 3.1 and later alone, which read Airflow's own database.
+    "DagModel": "airflow.models.dag",
+    "XComModel": "airflow.models.xcom",
+    "create_session": "airflow.utils.session",
+    "get_auth_manager": "airflow.api_fastapi.app",
+    "get_user": "airflow.api_fastapi.core_api.security",
+}
 
 
 def __getattr__(name: str) -> Any:
