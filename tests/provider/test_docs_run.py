@@ -5,6 +5,7 @@ docs/mapping.md has rules of its own, in tests/core/test_docs.py.
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import json
 import logging
@@ -32,6 +33,7 @@ from doc_blocks import BLOCKS, ROOT, Block
 from airflow_provider_segment import calls
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.operators import segment as operators
+from airflow_provider_segment.provider_info import get_provider_info
 from airflow_provider_segment.testing import SegmentServer
 from airflow_provider_segment.transfers.sql_to_segment import SqlToSegmentOperator
 
@@ -191,6 +193,16 @@ def part_of_a_project(block: Block, place: Place) -> None:
     assert Path(block.title).suffix == ".py"
 
 
+def configuration(block: Block, place: Place) -> None:
+    """Each setting is one that the provider tells Airflow of."""
+    found = configparser.ConfigParser()
+    found.read_string(block.text)
+    known = get_provider_info()["config"]
+    assert found.sections()
+    for section in found.sections():
+        assert set(found[section]) <= set(known[section]["options"])
+
+
 def console(block: Block, place: Place) -> None:
     """Each command is checked by the rule for its first words; what stands below it is what it prints."""
     for dag in HERE:  # the page's DAGs, for the commands that run them
@@ -269,6 +281,7 @@ RULES: dict[str, Callable[[Block, Place], None]] = {
     "json": message,
     "json preview": preview,
     "json rejects": rejects,
+    "ini": configuration,
     "text log": log,
     "text drawing": drawing,
     "console": console,
