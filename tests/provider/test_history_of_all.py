@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import signal
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,14 @@ def edit(where: dict[str, str], statement: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(statement)
     engine.dispose()
+
+
+def test_runs_that_begin_at_once(segment: SegmentServer, where: dict[str, str]) -> None:
+    """Mapped tasks that share a database all run, also where it ends deadlocks by failing one of them."""
+    with ThreadPoolExecutor(12) as pool:
+        reports = list(pool.map(lambda n: send(where, sync_id="at-once", run_id=f"run{n}"), range(12)))
+    assert [report.accepted for report in reports] == [10] * 12
+    assert {run["state"] for run in history(where, "at-once")} == {"success"}
 
 
 def test_a_beginning_that_nobody_heard_of(tmp_path: Path) -> None:
