@@ -6,16 +6,20 @@ import datetime as dt
 import os
 import signal
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from runs import RunDag, again, new_dag
 from warehouses import SqliteWarehouse
 
 from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.core.changes import run_record
+from airflow_provider_segment.core.changes.history import ALL, RunDetails
+from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.hooks.segment import SegmentHook
 from airflow_provider_segment.hooks.task import SegmentFailException
 from airflow_provider_segment.testing import SegmentServer
@@ -136,6 +140,33 @@ def edit(where: dict[str, str], statement: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(statement)
     engine.dispose()
+
+
+def test_runs_that_begin_at_once(segment: SegmentServer, where: dict[str, str]) -> None:
+    """Mapped tasks that share a database all run, also where it ends deadlocks by failing one of them."""
+    with ThreadPoolExecutor(12) as pool:
+        reports = list(pool.map(lambda n: send(where, sync_id="at-once", run_id=f"run{n}"), range(12)))
+    assert [report.accepted for report in reports] == [10] * 12
+    assert {run["state"] for run in history(where, "at-once")} == {"success"}
+
+
+def test_a_beginning_that_nobody_heard_of(tmp_path: Path) -> None:
+    """The connection is lost at the commit that writes the run down, and the transaction is run again: one run."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'state.db'}")
+    begun: list[bool] = []
+
+    def lose(connection: sa.engine.Connection) -> None:
+        has_run = sa.inspect(connection).has_table("segment_run")
+        if not begun and has_run and connection.execute(sa.text("SELECT run FROM segment_run")).first():
+            begun.append(True)
+            connection.exec_driver_sql("COMMIT")
+            raise sa.exc.OperationalError("COMMIT", {}, Exception("lost"), connection_invalidated=True)
+
+    sa.event.listen(engine, "commit", lose)
+    record = run_record.RunRecord(engine, "orders", RunDetails(Holder(run_id="random"), ALL))
+    record.end({"accepted": 10}, "success", None)
+    assert begun
+    assert [run["state"] for run in history({"state_path": str(tmp_path / "state.db")})] == ["success"]
 
 
 class TestBesideChanges:

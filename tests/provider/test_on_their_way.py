@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,12 @@ class Killed:
 
     def sync(self, rows: dict[int, str], **options: Any) -> Report:
         """Be one run."""
-        of_rows = [{"id": number, "plan": plan} for number, plan in rows.items()]
+        return self.sync_rows([{"id": number, "plan": plan} for number, plan in rows.items()], **options)
+
+    def sync_rows(self, rows: Iterable[dict[str, Any]], **options: Any) -> Report:
+        """Be one run."""
         place = {"state_path": str(self.path), "sync_id": "users", "key": "id", "max_deleted": 1}
-        return SegmentHook().sync(of_rows, CALLS, sync_mode="changes", **place, **options)
+        return SegmentHook().sync(rows, CALLS, sync_mode="changes", **place, **options)
 
     def kill(self, rows: dict[int, str]) -> None:
         """Be one run that is killed when Segment has its first request, and let its lease run out."""
@@ -97,6 +100,32 @@ def test_explained(killed: Killed) -> None:
     killed.kill({1: "b", 2: "a"})
     assert (killed.explained(1), killed.explained(2)) == ("on its way", "accepted")
     killed.sync({1: "a", 2: "a"})
+    assert killed.explained(1) == "accepted"
+
+
+def test_explained_after_a_refusal(killed: Killed, segment: SegmentServer) -> None:
+    """A row that was refused and is mended is on its way in a run that is killed; the old refusal is told no more."""
+    killed.sync({1: "a", 2: "a"})
+    segment.refuse(lambda message: message.get("traits", {}).get("plan") == "bad")
+    killed.sync({1: "bad", 2: "a"}, max_rejected=2)
+    assert killed.explained(1) == "refused"
+    killed.kill({1: "b", 2: "a"})
+    assert killed.explained(1) == "on its way"
+
+
+def test_explained_after_a_refusal_and_a_run_without_an_end(killed: Killed, segment: SegmentServer) -> None:
+    """A row that was refused and is mended was accepted, also where the source failed later in the run."""
+    killed.sync({1: "a"})
+    segment.refuse(lambda message: message.get("traits", {}).get("plan") == "bad")
+    killed.sync({1: "bad"}, max_rejected=2)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"id": 1, "plan": "b"}
+        yield from ({"id": number, "plan": "a"} for number in range(2, 30_000))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        killed.sync_rows(rows())
     assert killed.explained(1) == "accepted"
 
 

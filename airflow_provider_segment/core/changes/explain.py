@@ -86,14 +86,16 @@ class Reader:
         query = sa.select(state).where(state.c.call_no == call, state.c.row_key.in_(numbers))
         row = max(self._connection.execute(query), key=lambda one: one.run, default=None)
         found = {"state": "never seen", "said": "No run has seen it, as far as this state knows"}
+        last = 0
         if row is not None:
-            found = self._said_of(row)
+            found, last = self._said_of(row), row.run
         for number in numbers:
             if (left := self._on_their_way.get((call, number))) is not None:
-                found = self._on_its_way(left[4])
+                found, last = self._on_its_way(left[4]), left[4]
         if columns_of(self._connection, refusal):
             query = sa.select(refusal).where(refusal.c.call_no == call, refusal.c.row_key.in_(numbers))
-            if (refused := self._connection.execute(query).first()) is not None:
+            # One of before what the entry says is left where no run since has gone to its end.
+            if (refused := self._connection.execute(query.where(refusal.c.run >= last)).first()) is not None:
                 where = f"{refused.field}: " if refused.field else ""
                 why = f"Refused in {self._run(refused.run)}: {where}{refused.reason} ({refused.code})"
                 found = {"state": "refused", "said": f"{why}{self._before(row, refused)}"}

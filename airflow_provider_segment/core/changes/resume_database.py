@@ -6,12 +6,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_segment.core.changes import dialects
+from airflow_provider_segment.core.changes.connection import StateConnection
 from airflow_provider_segment.core.errors import StateError
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ KEPT_DAYS = 30
 _AT_ONCE = 50
 # Batches that wait for a database that failed, at most; the first of more are sent again by a retry.
 _MOST_PENDING = 100
+# Seconds for which its first transaction is tried again.
+PATIENCE = 10.0
 
 
 class DatabaseMemory:
@@ -63,21 +66,21 @@ class DatabaseMemory:
                 with suppress(SQLAlchemyError):
                     meta.create_all(engine)
             meta.create_all(engine)
-            self.accepted = self._begin()
+        with closing(StateConnection(engine, log)) as connection:  # of runs that begin at once, deadlocks end some
+            self.accepted = connection.run("opening it", self._begin, patience=PATIENCE)
 
-    def _begin(self) -> int | None:
+    def _begin(self, connection: sa.engine.Connection) -> int | None:
         """Forget old runs, and note that this one goes on."""
         day, mine = int(time.time() // 86_400), self._tries.c.run == self._run
         old = sa.select(self._tries.c.run).where(self._tries.c.day < day - KEPT_DAYS)
-        with self._engine.begin() as connection:
-            forgotten = connection.execute(old).scalars().all()
-            for table in (self._parts, self._tries) if forgotten else ():
-                connection.execute(sa.delete(table).where(table.c.run.in_(forgotten)))
-            if connection.execute(sa.update(self._tries).where(mine).values(day=day)).rowcount:
-                found = connection.execute(sa.select(self._tries.c.accepted).where(mine)).scalar_one()
-                return None if found is None else int(found)
-            connection.execute(sa.insert(self._tries).values(run=self._run, day=day))
-            return None
+        forgotten = connection.execute(old).scalars().all()
+        for table in (self._parts, self._tries) if forgotten else ():
+            connection.execute(sa.delete(table).where(table.c.run.in_(forgotten)))
+        if connection.execute(sa.update(self._tries).where(mine).values(day=day)).rowcount:
+            found = connection.execute(sa.select(self._tries.c.accepted).where(mine)).scalar_one()
+            return None if found is None else int(found)
+        connection.execute(sa.insert(self._tries).values(run=self._run, day=day))
+        return None
 
     def earlier(self) -> Iterator[bytes]:
         """Yield what earlier tries have left."""

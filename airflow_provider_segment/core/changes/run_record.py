@@ -82,9 +82,12 @@ class RunRecord:
         query = sa.select(sync.c.run).where(sync.c.sync_no == self._sync_no).with_for_update()
         last = connection.execute(query).scalar_one()
         now = connection.execute(sa.select(self._now)).scalar_one()
-        self._run = self._history.next_run(connection, self._sync_no, last)
-        self._history.begin(connection, self._sync_no, self._run, self._details, now)
-        return self._history.earlier_tries(connection, self._sync_no, self._details.holder)
+        mine = self._details.holder
+        # An earlier transaction may have begun it, and nobody heard how that ended.
+        if not self._run or self._history.holder(connection, self._sync_no, self._run) != mine:
+            self._run = self._history.next_run(connection, self._sync_no, last)
+            self._history.begin(connection, self._sync_no, self._run, self._details, now)
+        return self._history.earlier_tries(connection, self._sync_no, mine)
 
     def note(self, counts: Callable[[], Mapping[str, Any]]) -> None:
         """Write down the counts so far, from time to time.
