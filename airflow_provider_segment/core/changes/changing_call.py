@@ -91,8 +91,10 @@ class ChangingCall:
     def _decide(self, differing: Sequence[Differing], due: DueCalls, refuse: Refuse) -> DueCalls:
         """Return what is to be sent of rows that differ from what is known, and save the rest of them."""
         known = self._look_up(differing)
-        run, watched, wants = self._state.run, self._watched.numbers, self._sample.wants
-        before = self.fresh.among([one[0] for one in differing])
+        run, watched, numbers = self._state.run, self._watched.numbers, [one[0] for one in differing]
+        sampled = {numbers[place] for place in self._sample.wanted(numbers)}
+        ids_of = self.gone_keys.ids_of if self.gone_keys.makes_calls else None
+        before = self.fresh.among(numbers)
         fresh = before.copy()
         chosen, silent = [], []
         for one in differing:
@@ -118,9 +120,9 @@ class ChangingCall:
                 refuse_again(DifferingRow(*one), refuse)
                 continue
             fresh[number] = said
-            if wants(number):
+            if number in sampled:
                 self._sample.see(number, self._fingerprints.said(message))
-            ids = self.gone_keys.ids_of(row)
+            ids = None if ids_of is None else ids_of(row)
             if is_unchanged:  # it says the same in other words, or an older version has saved it
                 silent.append((self.number, number, content, sent, last_run, 0, ids, meaning))
                 continue

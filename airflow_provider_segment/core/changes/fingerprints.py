@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -15,10 +17,9 @@ from airflow_provider_segment.core.rows.keys import hashes
 from airflow_provider_segment.core.rows.numbers import plain_number
 
 # What may be written in more than one way: nulls, spare zeros, exponents. Each pattern begins with what is found fast.
-_NULL, _SPARE, _SHORT, _SHORT_TOO = (
-    re.compile(pattern).search
-    for pattern in (rb"null", rb"\.[0-9]*0[,}\]]", rb"E[-+]?[0-9]+[,}\]]", rb"e[-+]?[0-9]+[,}\]]")
-)
+_NULL, _SPARE, _SHORT, _SHORT_TOO = _LOOSELY = [
+    re.compile(pattern) for pattern in (rb"null", rb"\.[0-9]*0[,}\]]", rb"E[-+]?[0-9]+[,}\]]", rb"e[-+]?[0-9]+[,}\]]")
+]
 # orjson reads floats, which would lose digits of numbers this long; json is several times as slow.
 _AS_ZEROS, _LONG = bytes.maketrans(b"123456789.", b"0000000000"), b"0" * 16
 # Nulls that were left out, and those that a new column brought, are two things: who sets nulls="send" wants them sent.
@@ -59,12 +60,13 @@ class Fingerprints:
         :param contents: the encoded messages.
         :param found: their hashes as they are sent.
         """
-        said, end = [self.said(content) for content in contents], self._end
-        if end:
-            return _hashes(key + content + end for key, content in zip(keys, said, strict=True))
-        others = [place for place, content in enumerate(contents) if said[place] is not content]
-        hashed = _hashes(keys[place] + said[place] for place in others)
-        by_value = list(found)
+        if self._has_own_ids:
+            contents = [_without_own_id(content) for content in contents]
+        others = {place: self.said(contents[place]) for place in _loosely_written(contents)}
+        if self._end:
+            pairs = enumerate(zip(keys, contents, strict=True))
+            return _hashes(key + others.get(place, content) + self._end for place, (key, content) in pairs)
+        by_value, hashed = list(found), _hashes(keys[place] + said for place, said in others.items())
         for place, number in zip(others, hashed, strict=True):
             by_value[place] = number
         return by_value
@@ -76,8 +78,8 @@ class Fingerprints:
         """
         if self._has_own_ids:
             content = _without_own_id(content)
-        has_exponent = _SHORT(content) or _SHORT_TOO(content)
-        if not (has_exponent or _NULL(content) or _SPARE(content)):
+        has_exponent = _SHORT.search(content) or _SHORT_TOO.search(content)
+        if not (has_exponent or _NULL.search(content) or _SPARE.search(content)):
             return content
         if has_exponent or _LONG in content.translate(_AS_ZEROS):
             tree = json.loads(content, parse_float=_fragment, parse_int=_fragment)
@@ -122,6 +124,12 @@ def _whole(value: Any) -> Any:
 
 def _fragment(text: str) -> orjson.Fragment:
     return orjson.Fragment(plain_number(text))
+
+
+def _loosely_written(contents: Sequence[bytes]) -> list[int]:
+    """Return the places of messages that may be written in more than one way; a page at once, since most are not."""
+    page, ends = b"\n".join(contents), list(accumulate(len(content) + 1 for content in contents))
+    return sorted({bisect_right(ends, match.start()) for pattern in _LOOSELY for match in pattern.finditer(page)})
 
 
 def _hashes(parts: Iterable[bytes]) -> list[int]:

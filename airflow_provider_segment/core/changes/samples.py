@@ -35,13 +35,6 @@ class Sample:
         self._differing: Counter[str] = Counter()
         self._compared = 0
 
-    def wants(self, key: int) -> bool:
-        """Tell whether a row belongs to the sample, or there is room for it.
-
-        :param key: its number.
-        """
-        return len(self._now) < KEYS or key in self._before
-
     def wanted(self, keys: Sequence[int]) -> list[int]:
         """Return the places of the rows that belong to the sample, or for which there is room.
 
