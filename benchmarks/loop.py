@@ -28,15 +28,15 @@ def traits_of(row: Row) -> Message:
     """Return the traits of a user: the same as the operator's, in its order."""
     _, email, first_name, last_name, plan, country, orders, lifetime_value, is_active, created_at = row
     return {
-        "country": country,
-        "created_at": created_at,
         "email": email,
         "first_name": first_name,
-        "is_active": is_active,
         "last_name": last_name,
-        "lifetime_value": lifetime_value,
-        "orders": orders,
         "plan": plan,
+        "country": country,
+        "orders": orders,
+        "lifetime_value": lifetime_value,
+        "is_active": is_active,
+        "created_at": created_at,
     }
 
 
@@ -69,15 +69,50 @@ def wide(row: Row) -> list[Message]:
     context = {
         "ip": ip,
         "locale": locale,
-        "network": {"wifi": wifi},
+        "network": {"wifi": wifi == 1},
         "location": {"latitude": latitude, "longitude": longitude},
         "campaign": {"name": campaign},
     }
     traits = dict(zip(NAMES, values, strict=True))
-    return [{"type": "identify", "userId": str(number), "traits": traits, "context": context}]
+    return [{"type": "identify", "userId": str(number), "context": context, "traits": traits}]
 
 
-MESSAGES = {function.__name__: function for function in (identify, track, three, wide)}
+def decimal(row: Row) -> list[Message]:
+    """Return the one message of a user with amounts."""
+    number, email, plan, price, tax, total = row
+    traits = {"email": email, "plan": plan, "price": price, "tax": tax, "total": total}
+    return [{"type": "identify", "userId": str(number), "traits": traits}]
+
+
+def datetime(row: Row) -> list[Message]:
+    """Return the one event of a user at some time."""
+    number, email, plan, created_at, updated_at, seen_at = row
+    properties = {"email": email, "plan": plan, "updated_at": updated_at, "seen_at": seen_at}
+    event = {"type": "track", "event": "Signed Up", "userId": str(number), "timestamp": created_at}
+    return [event | {"properties": properties}]
+
+
+def uuid(row: Row) -> list[Message]:
+    """Return the one message of a user whose id is a UUID."""
+    _, email, plan, user, account, device = row
+    traits = {"email": email, "plan": plan, "account_uuid": account, "device_uuid": device}
+    return [{"type": "identify", "userId": user, "traits": traits}]
+
+
+def json(row: Row) -> list[Message]:
+    """Return the one message of a user with objects that are stored as text."""
+    number, email, plan, *texts = row
+    address, settings, scores = map(orjson.loads, texts)
+    traits = {"email": email, "plan": plan, "address": address, "settings": settings, "scores": scores}
+    return [{"type": "identify", "userId": str(number), "traits": traits}]
+
+
+MESSAGES = {function.__name__: function for function in (identify, track, three, wide, decimal, datetime, uuid, json)}
+
+
+def exact(value: Any) -> orjson.Fragment:
+    """Return PostgreSQL's numeric, which is Decimal, with all digits."""
+    return orjson.Fragment(str(value))
 
 
 def connect(warehouse: dict[str, Any]) -> tuple[Any, Any]:
@@ -90,7 +125,8 @@ def connect(warehouse: dict[str, Any]) -> tuple[Any, Any]:
     import psycopg2
 
     names = {"host": "host", "port": "port", "user": "login", "dbname": "schema"}
-    connection = psycopg2.connect(**{theirs: warehouse[airflows] for theirs, airflows in names.items()})
+    place = {theirs: warehouse[airflows] for theirs, airflows in names.items()}
+    connection = psycopg2.connect(**place, options="-c timezone=UTC")
     return connection, connection.cursor("rows")
 
 
@@ -102,7 +138,7 @@ def bodies(cursor: Any, messages: Callable[[Row], list[Message]], counts: dict[s
         counts["rows"] += len(page)
         for row in page:
             for message in messages(row):
-                encoded = orjson.dumps(message, default=float)  # PostgreSQL's numeric is Decimal
+                encoded = orjson.dumps(message, exact, orjson.OPT_UTC_Z)
                 event = b'%b,"messageId":"%b"}' % (encoded[:-1], md5(encoded).hexdigest().encode())  # noqa: S324
                 if size + len(event) + 1 > MAX_BODY or len(events) == MAX_EVENTS:
                     counts["sent"] += len(events)

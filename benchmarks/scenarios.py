@@ -9,6 +9,8 @@ from typing import Any
 USERS = "SELECT * FROM users WHERE id <= {rows}"
 WIDE = "SELECT * FROM wide WHERE id <= {rows}"
 
+TYPED = "SELECT id, email, plan, {columns} FROM typed WHERE id <= {{rows}}"
+
 TRAITS = ["email", "first_name", "last_name", "plan", "country", "orders", "lifetime_value", "is_active", "created_at"]
 IDENTIFY: dict[str, Any] = {"call": "identify", "user_id": "id", "traits": TRAITS}
 TRACK: dict[str, Any] = {"call": "track", "event": {"constant": "Signed Up"}, "user_id": "id", "properties": TRAITS}
@@ -29,6 +31,25 @@ THREE: list[dict[str, Any]] = [
     {**TRACK, "properties": ["plan", "orders"]},
     {"call": "group", "group_id": "country", "user_id": "id", "traits": ["country"]},
 ]
+# Calls in which half of the values are of a type that is no JSON as the driver gives it, by the columns of that type.
+NEED_WORK: dict[str, dict[str, Any]] = {
+    "price, tax, total": {**IDENTIFY, "traits": ["email", "plan", "price", "tax", "total"]},
+    "created_at, updated_at, seen_at": {
+        **TRACK,
+        "timestamp": "created_at",
+        "properties": ["email", "plan", "updated_at", "seen_at"],
+    },
+    "user_uuid, account_uuid, device_uuid": {
+        **IDENTIFY,
+        "user_id": "user_uuid",
+        "traits": ["email", "plan", "account_uuid", "device_uuid"],
+    },
+    "address, settings, scores": {
+        **IDENTIFY,
+        "traits": {"email": "email", "plan": "plan"}
+        | {column: {"json": column} for column in ("address", "settings", "scores")},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -150,6 +171,14 @@ def changes(source: str, key: str, percent: int | str) -> Scenario:
     )
 
 
+def need_work(messages: str, columns: str, key: str = "id") -> Scenario:
+    """Return a sync of values that need work, by the name of the loop's function."""
+    sql, peers = TYPED.format(columns=columns), {"loop": 0.8}
+    return Scenario(
+        f"values-{messages}", [NEED_WORK[columns]], messages, sql=sql, source="postgres", key=key, peers=peers
+    )
+
+
 SPEED = [
     Scenario(
         "identify",
@@ -164,6 +193,10 @@ SPEED = [
     Scenario("wide", [WIDE_IDENTIFY], "wide", rows=20_000, short=5_000, sql=WIDE, peers={"loop": 0.9}),
     Scenario("all-columns", [{**IDENTIFY, "traits": {"all_columns": {}}}], "identify"),
     Scenario("three-calls", THREE, "three", rows=100_000, peers={"loop": 0.9}),
+    need_work("decimal", "price, tax, total"),
+    need_work("datetime", "created_at, updated_at, seen_at"),
+    need_work("uuid", "user_uuid, account_uuid, device_uuid", key="user_uuid"),
+    need_work("json", "address, settings, scores"),
     *(latency(delay, in_flight) for delay, in_flight in MATRIX),
     *(
         changes(source, key, percent)

@@ -1,4 +1,4 @@
-"""Fills SQLite and PostgreSQL with users of ten columns, and SQLite with rows of 100.
+"""Fills SQLite and PostgreSQL with users of ten columns, SQLite with rows of 100, PostgreSQL with types of its own.
 
 The database makes the rows, so this process stays small.
 """
@@ -36,6 +36,23 @@ POSTGRES = COLUMNS.format(
 NAMES = (
     "id INTEGER PRIMARY KEY, email, first_name, last_name, plan, country, orders, lifetime_value, is_active, created_at"
 )
+# Three columns of each type whose values are no JSON as the driver gives them.
+TYPED = """
+    n AS id,
+    'user' || n || '@example.com' AS email,
+    CASE n % 4 WHEN 0 THEN 'free' WHEN 1 THEN 'starter' WHEN 2 THEN 'team' ELSE 'enterprise' END AS plan,
+    ((n % 100000) / 100.0)::numeric(10, 2) AS price,
+    ((n % 7919) / 1000.0)::numeric(12, 4) AS tax,
+    (n * 1.19)::numeric(14, 2) AS total,
+    to_timestamp(1600000000 + n) AS created_at,
+    to_timestamp(1650000000 + n / 8.0) AS updated_at,
+    to_timestamp(1700000000 - n) AS seen_at,
+    md5('user' || n)::uuid AS user_uuid,
+    md5('account' || n % 1000)::uuid AS account_uuid,
+    md5('device' || n)::uuid AS device_uuid,
+    '{"street": "Main Street ' || n % 997 || '", "city": "Springfield", "zip": "' || 10000 + n || '"}' AS address,
+    '{"theme": "dark", "tags": ["a", "b", "c"], "page_size": ' || n % 100 || ', "news": true}' AS settings,
+    '[' || n % 10 || ', ' || (n % 100 / 4.0)::numeric(6, 2) || ', null]' AS scores"""
 QUERY = "SELECT * FROM users WHERE id <= {rows}"
 
 # A key, six columns for the context, and 93 more: integers, decimals and texts in turn.
@@ -76,7 +93,9 @@ def postgres(home: Path, rows: int) -> Iterator[str]:
     data.mkdir()
     with get_server(data, cleanup_mode="stop") as server:
         server.psql(f"CREATE TABLE users AS SELECT {POSTGRES} FROM generate_series(1, {rows}) AS t(n)")  # noqa: S608
-        server.psql("ALTER TABLE users ADD PRIMARY KEY (id)")
+        server.psql(f"CREATE TABLE typed AS SELECT {TYPED} FROM generate_series(1, {rows}) AS t(n)")  # noqa: S608
+        for table in ("users", "typed"):
+            server.psql(f"ALTER TABLE {table} ADD PRIMARY KEY (id)")
         info = server.get_postmaster_info()
         place = {"host": str(info.socket_dir), "login": "postgres", "schema": "postgres", "port": info.port}
         yield json.dumps({"conn_type": "postgres", **place})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -26,7 +27,7 @@ from airflow_provider_segment.calls import (
     columns_of,
 )
 from airflow_provider_segment.core.errors import ColumnError, Refused, SettingError
-from airflow_provider_segment.core.mapping import context, messages, values
+from airflow_provider_segment.core.mapping import context, messages, values, whole_columns
 from airflow_provider_segment.core.mapping.booleans import to_bool
 from airflow_provider_segment.core.mapping.ids import Ids
 from airflow_provider_segment.core.options import Options
@@ -38,6 +39,9 @@ Row: TypeAlias = Sequence[Any]
 Read: TypeAlias = Callable[[Sequence[Row]], Sequence[Any]]
 
 _LONG_NUMBER = re.compile(r"[0-9.]{16}")
+# The same for many texts in a tenth of the time: all that stands in a number is turned into one digit.
+_DIGITS = bytes.maketrans(b"123456789.", b"0000000000")
+_LONGEST_RUN = b"0" * 16
 
 
 class Readers:
@@ -58,9 +62,15 @@ class Readers:
         """Return the reader of an id, a timestamp, an event or a name."""
         get = self._source(source, f"{self._call.identity}: {name}", wire)
         field, zone = messages.field, self._options.zone
-        if ids is None:
-            return lambda rows: [field(wire, value, zone) for value in get(rows)]
-        return lambda rows: ids.read(get(rows))
+        if ids is not None:
+            return lambda rows: ids.read(get(rows))
+
+        def read(rows: Sequence[Row]) -> Sequence[Any]:
+            found = get(rows)
+            at_once = whole_columns.timestamps(found, zone) if wire == "timestamp" else None
+            return [field(wire, value, zone) for value in found] if at_once is None else at_once
+
+        return read
 
     def object(self, name: str, content: Fields) -> Read:
         """Return the reader of traits, properties or context."""
@@ -89,10 +99,19 @@ class Readers:
                 plain[name] = self._index(part, place, inner)
             else:
                 rest.append((name, self._tree(part, place, inner, omit=omit)))
-        dicts = _dicts(plain)
+        dicts, zone = _dicts(plain), self._options.zone
+        need_work: set[str] = set()
 
         def make(rows: Sequence[Row]) -> list[dict[str, Any]]:
             made = dicts(rows)
+            for row in rows[:1]:
+                need_work.update(n for n, place in plain.items() if type(row[place]) in whole_columns.NEED_WORK)
+            for name in need_work:
+                place = plain[name]
+                for one, value in zip(
+                    made, whole_columns.turned([row[place] for row in rows], zone) or (), strict=False
+                ):
+                    one[name] = value
             for name, read in rest:
                 for one, value in zip(made, read(rows), strict=True):
                     one[name] = value
@@ -129,7 +148,7 @@ class Readers:
             return lambda rows: [value] * len(rows)
         if isinstance(source, Json):
             index = self._index(source.column, where, path)
-            return lambda rows: [_parsed(row[index], path) for row in rows]
+            return lambda rows: _all_parsed([row[index] for row in rows], path)
         if isinstance(source, Bool):
             index = self._index(source.column, where, path)
             return lambda rows: [to_bool(row[index], path) for row in rows]
@@ -161,6 +180,15 @@ def _object_or_none(value: Any) -> Any:
         return None
     found = named_row(value) or value
     return dict(found) if isinstance(found, Mapping) else found
+
+
+def _all_parsed(found: Sequence[Any], path: str) -> list[Any]:
+    """Return the contents of a column that holds JSON as text."""
+    if set(map(type, found)) == {str}:
+        with suppress(ValueError):  # of a text that is not JSON, or has half characters
+            if _LONGEST_RUN not in "\n".join(found).encode().translate(_DIGITS):
+                return list(map(orjson.loads, found))
+    return [_parsed(value, path) for value in found]
 
 
 def _parsed(value: Any, path: str) -> Any:

@@ -224,6 +224,7 @@ def _range(value: Any, zone: dt.tzinfo | None, path: str, depth: int) -> dict[st
 _OFTEN: dict[type, Callable[[Any, dt.tzinfo | None, str], Any]] = {
     dt.datetime: instant,
     Decimal: lambda value, _, path: exact(value, path),
+    orjson.Fragment: lambda value, *_: value,  # is JSON already
 }
 # Types whose rule needs nothing but the value; a datetime is a date too, so it stands apart.
 _TYPES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (

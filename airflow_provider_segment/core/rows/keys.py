@@ -131,12 +131,15 @@ def _choices(value: Any, alike: Any) -> list[Any]:
 
 
 def _of_one_type(values: Sequence[Any]) -> list[bytes] | None:
-    """Return what _encoded() does for columns of 64-bit integers or of text, which most keys are; None for others."""
+    """Return what _encoded() does for columns of 64-bit integers, texts or UUIDs, as most keys are; None for others."""
     types = set(map(type, values))
     if types == {int} and max(map(abs, values)) < 2**63:
         return [b"[%d]" % value for value in values]
-    if types == {str}:
+    if types in ({str}, {UUID}):
         with suppress(orjson.JSONEncodeError):  # half characters
+            parts = orjson.dumps(values)[1:-1].split(b",")
+            if len(parts) == len(values):  # nearly always: no key has a comma
+                return [b"[%b]" % part for part in parts]
             return [b"%b" % orjson.dumps((value,)) for value in values]
     return None
 
