@@ -75,10 +75,10 @@ class StateMethods:
         if sql is not None:
             keys = _keys_of(sql, str(sql_conn_id))
         selection = Selection(None if keys is None else numbers_of_keys(keys), run, refused)
+        is_all = not any(given.values())
         if validate_only:
             with read_state(sync_id, **where) as state:
-                return state.count(selection)
-        is_all = not any(given.values())
+                return 0 if is_all and cursor is not None else state.count(selection)
         return reset_state(sync_id, selection, cursor=cursor, is_all=is_all, **where, log=self.log)
 
     @task.as_airflow_exceptions()

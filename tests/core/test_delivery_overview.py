@@ -196,6 +196,25 @@ def test_a_report_says_what_was_sent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "accepted"),
+    [
+        ({"planned": {"identify": {"added": 5}}, "unchanged": 90}, 5),
+        ({"planned": {"identify": {"added": 5}}, "unchanged": 90, "all_tries": {"tries": 2, "accepted": 36}}, 36),
+        ({"planned": {"identify": {"all": 36}}, "unchanged": 31, "all_tries": {"tries": 2, "accepted": 36}}, 36),
+        ({"planned": {"identify": {"all": 5}}, "unchanged": 0, "all_tries": {"tries": 2, "accepted": 10}}, 5),
+    ],
+    ids=["changes", "changes, two tries", "all, two tries", "all, cleared: the same ids again"],
+)
+def test_what_earlier_tries_sent_must_arrive_too(more: dict[str, Any], accepted: int) -> None:
+    """The time that is asked for begins with the first try, so what it had accepted is not taken for the last one's."""
+    by_call = {"identify": {"accepted": 5}}
+    sent = sent_of(REPORT | more | {"by_call": by_call}, 0.0)
+    assert sent.accepted == accepted
+    assert sent_of(sent.as_report(), 0.0) == sent
+    assert sent.by_call == ({"identify": 5} if accepted == 5 else {})
+
+
+@pytest.mark.parametrize(
     ("report", "text"),
     [
         (None, "found a NoneType"),

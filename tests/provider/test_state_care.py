@@ -100,6 +100,7 @@ class TestReset:
         """Everything is forgotten only where nothing else is named."""
         send(sync, where)
         assert SegmentHook().reset("users", validate_only=True, **where) == 40
+        assert SegmentHook().reset("users", cursor=5, validate_only=True, **where) == 0
         assert send(sync, where)["accepted"] == 0
         assert SegmentHook().reset("users", **where) == 40
         assert send(sync, where)["added"] == 20

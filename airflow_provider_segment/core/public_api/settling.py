@@ -156,10 +156,23 @@ def sent_of(report: Any, tolerance: float) -> Sent:
         raise SettingError("report: it does not say when its run started; run the sync again with this version")
     started = min(_time(one["started"]) for one in reports)
     ended = max(_time(one.get("ended") or utc_text()) for one in reports)
-    by_call: Counter[str] = Counter()
+    accepted, by_call = sum(map(_accepted, reports)), Counter[str]()
     for one in reports:
         by_call.update({call: of_call["accepted"] for call, of_call in (one.get("by_call") or {}).items()})
-    return Sent(sum(counts), Window(started, ended), tolerance, by_call)
+    if by_call.total() != accepted:  # which call it was is known of the last try alone
+        by_call.clear()
+    return Sent(accepted, Window(started, ended), tolerance, by_call)
+
+
+def _accepted(report: Mapping[str, Any]) -> int:
+    """Return what all tries of a run had accepted: the time of the report begins with the first of them.
+
+    With "all" what an earlier try had accepted counts as unchanged; a run that was cleared repeats its ids, of which
+    Segment counts each once. With "changes" each try has accepted other calls.
+    """
+    if any("all" in kinds for kinds in (report.get("planned") or {}).values()):
+        return int(report["accepted"]) + int(report.get("unchanged") or 0)
+    return int((report.get("all_tries") or report)["accepted"])
 
 
 def _time(text: Any) -> dt.datetime:
