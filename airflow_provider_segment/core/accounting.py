@@ -23,10 +23,14 @@ from airflow_provider_segment.core.errors import (
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.messages import Message
 from airflow_provider_segment.core.report import Rejection, Report
+from airflow_provider_segment.core.stages import Stage
 
 if TYPE_CHECKING:
     from airflow_provider_segment.core.changes.comparison import Changes
     from airflow_provider_segment.core.changes.in_flight import InFlight
+
+# A part of a run may be some refused rows and nothing else, while other tasks have theirs accepted.
+FEW_OF_PART = 100
 
 
 class Accounting:
@@ -68,7 +72,8 @@ class Accounting:
     def _count(self, outcome: Outcome) -> None:
         report, batch = self._report, outcome.batch
         accepted = outcome.count()
-        if len(outcome.rejected) == len(batch) > 1 and outcome.error is None and self._is_first():
+        telling = FEW_OF_PART if self._job.stage is Stage.SEND else 1
+        if len(outcome.rejected) == len(batch) > telling and outcome.error is None and self._is_first():
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
         for part in outcome.accepted:
             for call, calls in Counter(batch.calls[part.start : part.stop]).items():

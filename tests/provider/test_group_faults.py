@@ -33,6 +33,26 @@ def settings(source: Source, tmp_path: Path) -> dict[str, Any]:
     return common | {"shards": 3, "rows_per_shard": 5, "lease_timeout": 1}
 
 
+class TestRefusals:
+    """What Segment refuses is refused, also where it is all that a task has."""
+
+    @pytest.mark.parametrize("mode", ["changes", "all"])
+    def test_a_part_of_refused_rows_alone(
+        self, segment: SegmentServer, source: Source, settings: dict[str, Any], mode: str
+    ) -> None:
+        """The write key is not blamed, on the first day or the second: others arrive, and max_rejected judges."""
+        source.run("DELETE FROM users")
+        source.insert([(0, "bad"), (4, "bad"), (5, "a"), (6, "a")])
+        segment.refuse(lambda message: message.get("traits", {}).get("email") == "bad")
+        settings |= {"calls": [USERS], "rows_per_shard": 2, "max_rejected": 2, "sync_mode": mode}
+        if mode == "all":
+            settings |= {"key": "id", "state_path": None, "max_deleted": None}
+        report = GroupRun(settings).all()
+        assert (report["accepted"], report["rejected"]) == (2, 2)
+        report = GroupRun(settings).all()
+        assert (report["accepted"], report["rejected"]) == (0 if mode == "changes" else 2, 2)
+
+
 class TestDeletions:
     """A key that is gone is told to Segment, and no other."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from filtered import FILTERS, LEFT, USERS, Source, Sync, made_source, source
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_segment.calls import Identify
@@ -87,6 +87,7 @@ def some_source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEP, min_size=2, max_size=5))
+@example(steps=[({}, ""), ({5: "a", 6: "a", 4: "bad", 0: "bad"}, "refuse")])  # a task has but refused rows
 def test_the_filters_make_the_same_calls(
     segment: SegmentServer, some_source: Source, tmp_path: Path, steps: list[tuple[dict[int, Any], str]]
 ) -> None:
