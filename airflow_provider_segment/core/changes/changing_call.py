@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 
 from airflow_provider_segment.calls import Call
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.dry_state import DryState
-from airflow_provider_segment.core.changes.entries import AS_KNOWN, AS_NEW, NOT_KNOWN, EntryFields, StoredEntry
+from airflow_provider_segment.core.changes.entries import (
+    AS_KNOWN,
+    AS_NEW,
+    NOT_KNOWN,
+    EntryFields,
+    StoredEntry,
+)
 from airflow_provider_segment.core.changes.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.changes.fresh_keys import FreshKeys
 from airflow_provider_segment.core.changes.gone_keys import GoneKeys, Refuse
-from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, UNMARKED, DueCalls
+from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, UNMARKED, DueCalls, InFlight
 from airflow_provider_segment.core.changes.rekeying import Differing, DifferingRow, Rekeying
 from airflow_provider_segment.core.changes.samples import Sample
 from airflow_provider_segment.core.changes.state import State
-from airflow_provider_segment.core.changes.tables import GONE
+from airflow_provider_segment.core.changes.tables import FORGOTTEN, GONE
 from airflow_provider_segment.core.changes.watched_keys import WatchedKeys, refuse_again
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.encoding import named
@@ -24,6 +31,8 @@ from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import at
+
+_NO_CONTENT = frozenset({FORGOTTEN, GONE})
 
 
 class ChangingCall:
@@ -75,26 +84,42 @@ class ChangingCall:
         key = [columns.index(name, "key") for name in options.key_columns]
         self._rekeying = Rekeying(state, self.number, key, self._fingerprints, self.gone_keys.ids_of, on_moved)
         self.fresh = FreshKeys()
+        self._most_differ = False
         self._watched = WatchedKeys(watched)
 
     def due(self, page: CallsOfPage, refuse: Refuse) -> DueCalls:
         """Return what is to be sent; see Changes.due."""
-        differing = self._differing(page)
+        known = self._state.known(self.number, page.numbers) if self._most_differ and page.numbers else None
+        differing = self._differing(page, known)
         unchanged = len(page.keys) - len(differing)
+        self._most_differ = len(differing) > unchanged
         self.known += unchanged
-        return self._decide(differing, DueCalls(unchanged=unchanged), refuse)
+        return self._decide(differing, DueCalls(unchanged=unchanged), refuse, known)
 
     def rest(self, refuse: Refuse) -> DueCalls:
         """Return what is to be sent of rows that were held back, now that all were read; see Changes.rest."""
         return self._decide(self._watched.rest(), DueCalls(), refuse)
 
-    def _decide(self, differing: Sequence[Differing], due: DueCalls, refuse: Refuse) -> DueCalls:
+    def _decide(
+        self,
+        differing: Sequence[Differing],
+        due: DueCalls,
+        refuse: Refuse,
+        known: Mapping[int, StoredEntry] | None = None,
+    ) -> DueCalls:
         """Return what is to be sent of rows that differ from what is known, and save the rest of them."""
-        known = self._look_up(differing)
+        known = self._look_up(differing, known)
         run, watched, numbers = self._state.run, self._watched.numbers, [one[0] for one in differing]
-        sampled = {numbers[place] for place in self._sample.wanted(numbers)}
-        ids_of = self.gone_keys.ids_of if self.gone_keys.makes_calls else None
         before = self.fresh.among(numbers)
+        places = self._sample.wanted(numbers)
+        if not (before or watched or self.is_baseline) and (plain := self._plain(differing, numbers, known)) is not None:
+            for place in places:
+                self._sample.see(numbers[place], self._fingerprints.said(differing[place][2]))
+            due.in_flight = plain
+            self.fresh.add({one[0]: one[4] for one in differing})
+            return self._send(differing, due)
+        sampled = {numbers[place] for place in places}
+        ids_of = self.gone_keys.ids_of if self.gone_keys.makes_calls else None
         fresh = before.copy()
         chosen, silent = [], []
         for one in differing:
@@ -139,6 +164,41 @@ class ChangingCall:
         self._keep(silent, {key: said for key, said in fresh.items() if key not in before})
         return self._send(chosen, due)
 
+    def _plain(
+        self, differing: Sequence[Differing], numbers: Sequence[int], known: Mapping[int, StoredEntry]
+    ) -> list[InFlight] | None:
+        """Return the calls of rows that are all new, or all changed, as in a first run or when a trait is added.
+
+        None where one of them needs a look of its own, as _decide() has.
+        """
+        if not differing or len(set(numbers)) < len(numbers):
+            return None
+        call, run, entries = self.number, self._state.run, [known[number] for number in numbers if number in known]
+        ids: Iterable[str | None] = repeat(None)
+        if self.gone_keys.makes_calls:
+            ids = [self.gone_keys.ids_of(one[5]) for one in differing]
+        if not entries and "added" in self._kinds:
+            doubt = IN_DOUBT["added"] if self._state.is_recovering else UNMARKED
+            return [
+                (call, number, content, 0, run, doubt, its_ids, content ^ said)
+                for (number, _, _, content, said, _, _), its_ids in zip(differing, ids, strict=False)
+            ]
+        if len(entries) < len(numbers) or not self.makes_updates:
+            return None
+        for (_, _, _, content, said, _, _), (_, was, _, last_run, in_doubt, meant) in zip(
+            differing, entries, strict=True
+        ):
+            if in_doubt or last_run == run or was in _NO_CONTENT or meant is None:
+                return None
+            if was == content or was ^ meant == said:
+                return None
+        self.known += len(entries)
+        doubt = IN_DOUBT["updated"]
+        return [
+            (call, number, content, entry[2], run, doubt, its_ids, content ^ said)
+            for (number, _, _, content, said, _, _), entry, its_ids in zip(differing, entries, ids, strict=False)
+        ]
+
     def _keep(self, silent: Sequence[EntryFields], fresh: dict[int, int]) -> None:
         """Save what asks for no call, and remember what is to be sent, until that is saved."""
         self._state.save(silent)
@@ -154,14 +214,17 @@ class ChangingCall:
         self.updated_keys.extend(one[1] for one in due.in_flight if one[5] == AS_KNOWN)
         return due
 
-    def _look_up(self, rows: Sequence[Differing]) -> dict[int, StoredEntry]:
+    def _look_up(
+        self, rows: Sequence[Differing], known: Mapping[int, StoredEntry] | None
+    ) -> Mapping[int, StoredEntry]:
         """Return what is known of rows' keys, also of those that were of another type."""
         if not rows:
             return {}
-        known = self._state.known(self.number, [one[0] for one in rows])
-        if not self._rekeying.knows_any:
-            return known
-        return known | self._rekeying.find(rows, known, self.fresh)
+        if known is None:
+            known = self._state.known(self.number, [one[0] for one in rows])
+        if self._rekeying.knows_any and (moved := self._rekeying.find(rows, known, self.fresh)):
+            return {**known, **moved}
+        return known
 
     def keep_sample(self) -> None:
         """Save what tells the next run which field changes."""
@@ -180,14 +243,18 @@ class ChangingCall:
             "now() or an array without an order, makes every row due: leave it out, or give it an order"
         )
 
-    def _differing(self, page: CallsOfPage) -> list[Differing]:
+    def _differing(self, page: CallsOfPage, known: Mapping[int, StoredEntry] | None) -> list[Differing]:
         """Return the rows that differ from what Segment last accepted, and all with the key of such a one.
 
-        Most rows of most runs get no further than here.
+        Most rows of most runs get no further than here, so only what that takes is looked up, unless all is known.
         """
         rows, contents, keys, numbers, values = page
         found: Sequence[int] = self._fingerprints.of(keys, contents)
-        accepted, fresh = self._state.accepted(self.number, numbers), self.fresh.among(numbers)
+        if known is None:
+            accepted = self._state.accepted(self.number, numbers)
+        else:
+            accepted = {one[0]: one[1] for one in known.values() if not one[4] and one[5] is not None}
+        fresh = self.fresh.among(numbers)
         pairs = zip(numbers, found, strict=True)
         differing = {number for number, content in pairs if accepted.get(number) != content or number in fresh}
         if self._watched.numbers:

@@ -68,7 +68,8 @@ class Doubts:
 
         def take(connection: sa.engine.Connection) -> None:
             for (entries,) in connection.execute(sa.select(doubt.entries).where(left)).fetchall():
-                connection.exec_driver_sql(*self._sql.upsert(_read(entries)))
+                for statement in self._sql.upserts(_read(entries)):
+                    connection.exec_driver_sql(*statement)
             connection.execute(sa.delete(self._table).where(left))
 
         self._lease.writing("reading what was on its way", take)

@@ -205,8 +205,8 @@ class DryState:
 
         :param entries: at most one for each call and key.
         """
-        if entries:
-            self._connection.exec_driver_sql(*self._above.upsert(entries))
+        for statement in self._above.upserts(entries):
+            self._connection.exec_driver_sql(*statement)
 
     def keep_sample(self, call: int, fields: str) -> None:
         """Save nothing."""

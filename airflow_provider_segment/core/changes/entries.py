@@ -188,9 +188,11 @@ class Entries:
         :raises LeaseError: if another run has taken the lease.
         """
 
+        statements = self._sql.upserts(entries)
+
         def save(connection: sa.engine.Connection) -> None:
-            if entries:
-                connection.exec_driver_sql(*self._sql.upsert(entries))
+            for statement in statements:
+                connection.exec_driver_sql(*statement)
             if batches:
                 self.doubts.forget(connection, batches)
 

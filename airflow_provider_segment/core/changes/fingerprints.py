@@ -17,9 +17,11 @@ from airflow_provider_segment.core.rows.keys import hashes
 from airflow_provider_segment.core.rows.numbers import plain_number
 
 # What may be written in more than one way: nulls, spare zeros, exponents. Each pattern begins with what is found fast.
-_NULL, _SPARE, _SHORT, _SHORT_TOO = _LOOSELY = [
+_NULL, _SPARE, _SHORT, _SHORT_TOO = [
     re.compile(pattern) for pattern in (rb"null", rb"\.[0-9]*0[,}\]]", rb"E[-+]?[0-9]+[,}\]]", rb"e[-+]?[0-9]+[,}\]]")
 ]
+# No exponent stands where no digit is before an "e"; that is seen in half the time of trying each "e".
+_DIGITS, _EXPONENT = bytes.maketrans(b"123456789E", b"000000000e"), b"0e"
 # orjson reads floats, which would lose digits of numbers this long; json is several times as slow.
 _AS_ZEROS, _LONG = bytes.maketrans(b"123456789.", b"0000000000"), b"0" * 16
 # Nulls that were left out, and those that a new column brought, are two things: who sets nulls="send" wants them sent.
@@ -128,8 +130,13 @@ def _fragment(text: str) -> orjson.Fragment:
 
 def _loosely_written(contents: Sequence[bytes]) -> list[int]:
     """Return the places of messages that may be written in more than one way; a page at once, since most are not."""
-    page, ends = b"\n".join(contents), list(accumulate(len(content) + 1 for content in contents))
-    return sorted({bisect_right(ends, match.start()) for pattern in _LOOSELY for match in pattern.finditer(page)})
+    page = b"\n".join(contents)
+    exponents = (_SHORT, _SHORT_TOO) if _EXPONENT in page.translate(_DIGITS) else ()
+    starts = [match.start() for pattern in (_NULL, _SPARE, *exponents) for match in pattern.finditer(page)]
+    if not starts:
+        return []
+    ends = list(accumulate(len(content) + 1 for content in contents))
+    return sorted({bisect_right(ends, start) for start in starts})
 
 
 def _hashes(parts: Iterable[bytes]) -> list[int]:

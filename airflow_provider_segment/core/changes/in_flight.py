@@ -54,14 +54,18 @@ def accepted(in_flight: Iterable[InFlight]) -> list[EntryFields]:
     ]
 
 
-def kinds_of(in_flight: Iterable[InFlight]) -> dict[str, int]:
+def kinds_of(in_flight: Sequence[InFlight]) -> dict[str, int]:
     """Count calls by the kind of the change.
 
     :param in_flight: the calls.
     """
-    counts = Counter([(one[5], one[2] == GONE) for one in in_flight])
-    added = counts[UNMARKED, False] + counts[AS_NEW, False]
-    return {"added": added, "updated": counts[AS_KNOWN, False], "deleted": counts[AS_KNOWN, True]}
+    counts = Counter([one[5] for one in in_flight])
+    deleted = [one[2] for one in in_flight].count(GONE) if counts[AS_KNOWN] else 0  # no call is new and gone
+    return {
+        "added": counts[UNMARKED] + counts[AS_NEW],
+        "updated": counts[AS_KNOWN] - deleted,
+        "deleted": deleted,
+    }
 
 
 def keys_of(in_flight: Iterable[InFlight], call: int) -> list[int]:
