@@ -112,7 +112,10 @@ class ChangingCall:
         run, watched, numbers = self._state.run, self._watched.numbers, [one[0] for one in differing]
         before = self.fresh.among(numbers)
         places = self._sample.wanted(numbers)
-        if not (before or watched or self.is_baseline) and (plain := self._plain(differing, numbers, known)) is not None:
+        if (
+            not (before or watched or self.is_baseline)
+            and (plain := self._plain(differing, numbers, known)) is not None
+        ):
             for place in places:
                 self._sample.see(numbers[place], self._fingerprints.said(differing[place][2]))
             due.in_flight = plain
@@ -214,9 +217,7 @@ class ChangingCall:
         self.updated_keys.extend(one[1] for one in due.in_flight if one[5] == AS_KNOWN)
         return due
 
-    def _look_up(
-        self, rows: Sequence[Differing], known: Mapping[int, StoredEntry] | None
-    ) -> Mapping[int, StoredEntry]:
+    def _look_up(self, rows: Sequence[Differing], known: Mapping[int, StoredEntry] | None) -> Mapping[int, StoredEntry]:
         """Return what is known of rows' keys, also of those that were of another type."""
         if not rows:
             return {}

@@ -57,7 +57,8 @@ class SqlDialect:
         for call, key, content, sent, run, doubt, ids, meaning in entries:
             groups[call, sent, run, doubt, ids, meaning][key] = content
         many = {alike: contents for alike, contents in groups.items() if len(contents) >= _MANY}
-        statements = [self.upsert_alike(alike, dict(sorted(contents.items()))) for alike, contents in many.items()]
+        in_order = [(alike, {key: contents[key] for key in sorted(contents)}) for alike, contents in many.items()]
+        statements = [self.upsert_alike(*one) for one in in_order]
         if len(many) < len(groups):
             statements.append(self.upsert([one for one in entries if (one[0], *one[3:]) not in many]))
         return statements
@@ -136,7 +137,9 @@ def _sqlite(table: str, insert: str) -> SqlDialect:
     update = f"ON CONFLICT (call_no, row_key) DO UPDATE SET {sets}"
     upsert = f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?) {update}"
     # One statement takes half the time of one a row; without the WHERE, ON would be read as that of a join.
-    upsert_alike = f"{insert} SELECT ?, CAST(key AS INTEGER), value, ?, ?, ?, ?, ? FROM json_each(?) WHERE true {update}"
+    upsert_alike = (
+        f"{insert} SELECT ?, CAST(key AS INTEGER), value, ?, ?, ?, ?, ? FROM json_each(?) WHERE true {update}"
+    )
     return SqlDialect(
         table,
         sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger),

@@ -19,7 +19,7 @@ SIZE = 8
 NO_HASH = bytes(SIZE)
 _EMPTY = blake2b(digest_size=SIZE)  # a copy is cheaper than a new one
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
-# Types that JSON does not know, with the text that tells their values apart.
+# Types that JSON does not know, with the text that tells their values apart, in an object that no column holds.
 _TEXTS: dict[type, Callable[[Any], str]] = {
     Decimal: str,
     dt.datetime: dt.datetime.isoformat,
@@ -31,6 +31,7 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
     memoryview: memoryview.hex,
     **dict.fromkeys((IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network), str),
 }
+_TAGGED = {kind: (f"\0{kind.__name__}", text) for kind, text in _TEXTS.items()}
 # Types whose ascii() tells their values apart.
 _PLAIN = frozenset({str, int, float, bool, type(None), Decimal, UUID, bytes, dt.datetime, dt.date, dt.time})
 
@@ -79,11 +80,11 @@ def hashes_of_columns(places: Sequence[int], width: int) -> Hashes:
 
 def _tagged(value: Any) -> dict[str, str]:
     """Return a value that JSON does not know as an object that no column holds."""
-    kind = type(value)
-    if (text := _TEXTS.get(kind)) is not None:
-        return {f"\0{kind.__name__}": text(value)}
+    if (known := _TAGGED.get(type(value))) is not None:
+        tag, text = known
+        return {tag: text(value)}
     if is_numpy(value):
-        return {f"\0{kind.__name__} {value.dtype}": ascii(from_numpy(value))}
+        return {f"\0{type(value).__name__} {value.dtype}": ascii(from_numpy(value))}
     raise TypeError
 
 
