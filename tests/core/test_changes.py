@@ -10,7 +10,7 @@ import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -921,6 +921,54 @@ def test_an_unreachable_path_fails_before_the_first_request(segment: SegmentServ
     with pytest.raises(StateError, match=r"^The state's database failed at opening it: sqlite3\.OperationalError$"):
         Table(segment, tmp_path / path).send([(1, "A")])
     assert segment.requests == []
+
+
+# A page at once, or row by row
+
+VALUES = st.sampled_from(["a", "b", 1, 1.0, 2.5, None, "1e5", 1e22, Decimal("2.50")])
+PAGES = st.dictionaries(st.sampled_from([1, 2, 3, -4, 2**40, "5", 5, "k"]), VALUES, max_size=8)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    runs=st.lists(st.tuples(PAGES, st.sampled_from(["none", "500", "unsaved", "reset"])), min_size=1, max_size=5),
+    kinds_sent=st.sampled_from([("added", "updated"), ("added",), ("updated",), ("added", "updated", "deleted")]),
+)
+@example(runs=[({1: "a"}, "none"), ({1: "b"}, "none"), ({1: "b", 2: "b"}, "none")], kinds_sent=("added", "updated"))
+@example(runs=[({1: "a"}, "unsaved"), ({1: "b"}, "none"), ({1: "a"}, "none")], kinds_sent=("added", "updated"))
+@example(runs=[({1: "a"}, "none"), ({1: "b"}, "unsaved"), ({1: 2.5}, "none")], kinds_sent=("added", "updated"))
+@example(runs=[({"5": "a"}, "none"), ({5: "b"}, "none")], kinds_sent=("added", "updated"))
+@example(runs=[({1: 2.5}, "none"), ({1: Decimal("2.50")}, "none")], kinds_sent=("added", "updated"))
+@example(runs=[({1: "a"}, "none"), ({}, "none"), ({1: "b"}, "none")], kinds_sent=("added", "updated", "deleted"))
+def test_alike_rows_are_decided_as_each_alone(
+    segment: SegmentServer, runs: list[Any], kinds_sent: tuple[str, ...]
+) -> None:
+    """Rows that are all new or all changed are sent as they are where one comes twice, so that each is looked at."""
+    calls = [Identify("id", traits=["x"], on_change=[kind for kind in kinds_sent if kind != "deleted"])]
+    calls += [GONE] if "deleted" in kinds_sent else []
+    found: list[list[Any]] = []
+    for repeated in (0, 1):
+        with tempfile.TemporaryDirectory() as home:
+            table, sent = Table(segment, Path(home) / "state.db"), []
+            for rows, fault in runs:
+                segment.reset()
+                if fault == "unsaved" and table.path.exists():
+                    table.sql(FULL)
+                elif fault == "500":
+                    segment.respond_with([500])
+                elif fault == "reset" and table.path.exists():
+                    with table.state() as state:
+                        state.make_due(Selection())
+                page = [*rows.items()]
+                with suppress(SegmentError):
+                    table.send(page + page[:repeated], calls, policy=ONE_TRY)
+                table.sql("DROP TRIGGER IF EXISTS full")
+                messages = [{**message, "messageId": ""} for message in segment.messages]
+                sent.append((kinds(table.report), messages))
+                segment._script.clear()
+            ids_sent = [id_ for (id_,) in table.sql("SELECT sent FROM segment_state ORDER BY row_key")]
+            found.append([sent, ids_sent, table.sql("SELECT row_key, content, meaning FROM segment_state ORDER BY 1")])
+    assert found[0] == found[1]
 
 
 # Whatever happens

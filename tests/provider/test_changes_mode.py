@@ -297,6 +297,26 @@ class TestEveryDatabase:
                 first.forget()
             assert again.known(number, [1])[1][1:4] == (6, 1, 2)
 
+    def test_entries_that_differ_in_key_and_content_alone(self, where: dict[str, str]) -> None:
+        """Many at once are kept as they are, to the ends of 64 bits, beside others, also when they are saved again."""
+        with closing(take(url_of(where), where.get("state_schema"), "first", 60)) as state:
+            number, _ = state.call("identify")
+            ends = [-(2**63), -(2**63) + 1, -1, 0, 1, 2**63 - 2, 2**63 - 1]
+            keys = [*ends, *range(1_000, 1_150), *(n * 2**40 - 7 for n in range(-75, 75))]
+            for sent, contents in ((1, ends), (2, ends[::-1])):
+                alike = [
+                    Entry(number, key, contents[place % len(ends)], sent, 3, 0, None, 0)
+                    for place, key in enumerate(keys)
+                ]
+                others = [
+                    Entry(number, 10_000 + n, n, sent + n % 3, n, n % 3, ids, None if n % 2 else n - 5)
+                    for n, ids in enumerate([None, "", '{"a\\\\": "\\u00e4\\""}', "x"] * 3)
+                ]
+                state.save([*others, *alike])
+                wanted = {one.key: (*one[1:6], one.meaning) for one in (*alike, *others)}
+                assert state.known(number, [*wanted]) == wanted
+                assert state.entries(number, [one.key for one in others]) == others
+
 
 HOLDER = """
 import sys

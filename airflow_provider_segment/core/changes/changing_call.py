@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TypeAlias
 
 from airflow_provider_segment.calls import Call
+from airflow_provider_segment.core.changes.alike_rows import all_changed, all_new
 from airflow_provider_segment.core.changes.calls_of_page import CallsOfPage
 from airflow_provider_segment.core.changes.dry_state import DryState
-from airflow_provider_segment.core.changes.entries import (
-    AS_KNOWN,
-    AS_NEW,
-    NOT_KNOWN,
-    EntryFields,
-    StoredEntry,
-)
+from airflow_provider_segment.core.changes.entries import AS_KNOWN, AS_NEW, NOT_KNOWN, EntryFields, StoredEntry
 from airflow_provider_segment.core.changes.fingerprints import Fingerprints, is_same
 from airflow_provider_segment.core.changes.fresh_keys import FreshKeys
 from airflow_provider_segment.core.changes.gone_keys import GoneKeys, Refuse
@@ -23,7 +18,7 @@ from airflow_provider_segment.core.changes.in_flight import IN_DOUBT, UNMARKED, 
 from airflow_provider_segment.core.changes.rekeying import Differing, DifferingRow, Rekeying
 from airflow_provider_segment.core.changes.samples import Sample
 from airflow_provider_segment.core.changes.state import State
-from airflow_provider_segment.core.changes.tables import FORGOTTEN, GONE
+from airflow_provider_segment.core.changes.tables import GONE
 from airflow_provider_segment.core.changes.watched_keys import WatchedKeys, refuse_again
 from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.encoding import named
@@ -32,7 +27,7 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.pages import at
 
-_NO_CONTENT = frozenset({FORGOTTEN, GONE})
+Known: TypeAlias = Mapping[int, StoredEntry]
 
 
 class ChangingCall:
@@ -101,29 +96,50 @@ class ChangingCall:
         return self._decide(self._watched.rest(), DueCalls(), refuse)
 
     def _decide(
+        self, differing: Sequence[Differing], due: DueCalls, refuse: Refuse, known: Known | None = None
+    ) -> DueCalls:
+        """Return what is to be sent of rows that differ from what is known, and save the rest of them."""
+        known = self._look_up(differing, known)
+        numbers = [one[0] for one in differing]
+        before = self.fresh.among(numbers)
+        sampled = {numbers[place] for place in self._sample.wanted(numbers)}
+        alike = None if before or self._watched.numbers else self._alike(differing, numbers, known)
+        if alike is None:
+            return self._one_by_one(differing, due, refuse, known, before, sampled)
+        for one in differing if sampled else ():
+            if one[0] in sampled:
+                self._sample.see(one[0], self._fingerprints.said(one[2]))
+        due.in_flight = alike
+        self.fresh.add({one[0]: one[4] for one in differing})
+        return self._send(differing, due)
+
+    def _alike(self, differing: Sequence[Differing], numbers: Sequence[int], known: Known) -> list[InFlight] | None:
+        """Return the calls of rows that are all new, or have all changed; None where each needs a look of its own."""
+        if not differing or self.is_baseline or len(set(numbers)) < len(numbers):
+            return None
+        what = self.number, self._state.run, self.gone_keys.ids_of if self.gone_keys.makes_calls else None
+        number_known = sum(number in known for number in numbers)
+        if not number_known and "added" in self._kinds:
+            return all_new(differing, *what, is_recovering=self._state.is_recovering)
+        if number_known < len(numbers) or not self.makes_updates:
+            return None
+        if (changed := all_changed(differing, known, *what)) is not None:
+            self.known += len(changed)
+        return changed
+
+    def _one_by_one(
         self,
         differing: Sequence[Differing],
         due: DueCalls,
         refuse: Refuse,
-        known: Mapping[int, StoredEntry] | None = None,
+        known: Known,
+        before: Mapping[int, int],
+        sampled: Container[int],
     ) -> DueCalls:
-        """Return what is to be sent of rows that differ from what is known, and save the rest of them."""
-        known = self._look_up(differing, known)
-        run, watched, numbers = self._state.run, self._watched.numbers, [one[0] for one in differing]
-        before = self.fresh.among(numbers)
-        places = self._sample.wanted(numbers)
-        if (
-            not (before or watched or self.is_baseline)
-            and (plain := self._plain(differing, numbers, known)) is not None
-        ):
-            for place in places:
-                self._sample.see(numbers[place], self._fingerprints.said(differing[place][2]))
-            due.in_flight = plain
-            self.fresh.add({one[0]: one[4] for one in differing})
-            return self._send(differing, due)
-        sampled = {numbers[place] for place in places}
+        """Do what _decide() does, with a look at each row: one may have a key of another, or be unchanged after all."""
+        run, watched = self._state.run, self._watched.numbers
         ids_of = self.gone_keys.ids_of if self.gone_keys.makes_calls else None
-        fresh = before.copy()
+        fresh = dict(before)
         chosen, silent = [], []
         for one in differing:
             number, _, message, content, said, row, _ = one
@@ -167,41 +183,6 @@ class ChangingCall:
         self._keep(silent, {key: said for key, said in fresh.items() if key not in before})
         return self._send(chosen, due)
 
-    def _plain(
-        self, differing: Sequence[Differing], numbers: Sequence[int], known: Mapping[int, StoredEntry]
-    ) -> list[InFlight] | None:
-        """Return the calls of rows that are all new, or all changed, as in a first run or when a trait is added.
-
-        None where one of them needs a look of its own, as _decide() has.
-        """
-        if not differing or len(set(numbers)) < len(numbers):
-            return None
-        call, run, entries = self.number, self._state.run, [known[number] for number in numbers if number in known]
-        ids: Iterable[str | None] = repeat(None)
-        if self.gone_keys.makes_calls:
-            ids = [self.gone_keys.ids_of(one[5]) for one in differing]
-        if not entries and "added" in self._kinds:
-            doubt = IN_DOUBT["added"] if self._state.is_recovering else UNMARKED
-            return [
-                (call, number, content, 0, run, doubt, its_ids, content ^ said)
-                for (number, _, _, content, said, _, _), its_ids in zip(differing, ids, strict=False)
-            ]
-        if len(entries) < len(numbers) or not self.makes_updates:
-            return None
-        for (_, _, _, content, said, _, _), (_, was, _, last_run, in_doubt, meant) in zip(
-            differing, entries, strict=True
-        ):
-            if in_doubt or last_run == run or was in _NO_CONTENT or meant is None:
-                return None
-            if was == content or was ^ meant == said:
-                return None
-        self.known += len(entries)
-        doubt = IN_DOUBT["updated"]
-        return [
-            (call, number, content, entry[2], run, doubt, its_ids, content ^ said)
-            for (number, _, _, content, said, _, _), entry, its_ids in zip(differing, entries, ids, strict=False)
-        ]
-
     def _keep(self, silent: Sequence[EntryFields], fresh: dict[int, int]) -> None:
         """Save what asks for no call, and remember what is to be sent, until that is saved."""
         self._state.save(silent)
@@ -217,7 +198,7 @@ class ChangingCall:
         self.updated_keys.extend(one[1] for one in due.in_flight if one[5] == AS_KNOWN)
         return due
 
-    def _look_up(self, rows: Sequence[Differing], known: Mapping[int, StoredEntry] | None) -> Mapping[int, StoredEntry]:
+    def _look_up(self, rows: Sequence[Differing], known: Known | None) -> Known:
         """Return what is known of rows' keys, also of those that were of another type."""
         if not rows:
             return {}
@@ -244,7 +225,7 @@ class ChangingCall:
             "now() or an array without an order, makes every row due: leave it out, or give it an order"
         )
 
-    def _differing(self, page: CallsOfPage, known: Mapping[int, StoredEntry] | None) -> list[Differing]:
+    def _differing(self, page: CallsOfPage, known: Known | None) -> list[Differing]:
         """Return the rows that differ from what Segment last accepted, and all with the key of such a one.
 
         Most rows of most runs get no further than here, so only what that takes is looked up, unless all is known.
