@@ -18,21 +18,36 @@ def refused_messages(path: str, *, new_ids: bool, left_out: dict[str, int]) -> I
     :param path: of a file as ``rejects_path`` writes it.
     :param new_ids: leave out their ids.
     :param left_out: is filled with the codes of lines that have no message which was sent, and how often they came.
-    :raises SettingError: if there is no such file, or a line is none of a file of rejects.
+    :raises SettingError: if there is no such file, or a line is none of a file of rejects; before the first message.
     """
+    for _ in _lines(path):  # to the end: no call is sent of a file that is broken further on
+        pass
+    for line in _lines(path):
+        if line["stage"] != "delivery":
+            left_out[line["code"]] = left_out.get(line["code"], 0) + 1
+            continue
+        message: dict[str, Any] = line["message"]
+        if new_ids:
+            message.pop("messageId", None)
+        yield message
+
+
+def _lines(path: str) -> Iterator[dict[str, Any]]:
     try:
         with (ObjectStoragePath(path) if "://" in path else Path(path)).open("rb") as file:
-            for number, text in enumerate(file, 1):
-                line = _read(path, number, text)
-                if line["stage"] != "delivery":
-                    left_out[line["code"]] = left_out.get(line["code"], 0) + 1
-                    continue
-                message: dict[str, Any] = line["message"]
-                if new_ids:
-                    message.pop("messageId", None)
-                yield message
+            yield from (_read(path, number, text) for number, text in enumerate(file, 1))
+    except SettingError:
+        raise
     except OSError as error:
-        raise SettingError(f"path: {path} cannot be read: {error.strerror or type(error).__name__}") from None
+        problem = error.strerror or type(error).__name__
+    except Exception as error:
+        if "://" not in path:
+            raise
+        # Every storage has its own errors; their text may hold credentials.
+        problem = f"{type(error).__name__}; is the provider of its storage installed, and its connection right?"
+    else:
+        return
+    raise SettingError(f"path: {path} cannot be read: {problem}")
 
 
 def _read(path: str, number: int, text: bytes) -> dict[str, Any]:

@@ -255,6 +255,22 @@ class TestResend:
         with pytest.raises(SegmentFailException, match=r"none\.jsonl cannot be read: No such file"):
             SegmentHook().resend(str(tmp_path / "none.jsonl"))
 
+    def test_a_file_that_is_broken_further_on(self, segment: SegmentServer, rejects: str) -> None:
+        """Nothing of it is sent, though many batches of good lines come before."""
+        line = Path(rejects).read_text().splitlines()[2]
+        Path(rejects).write_text(f"{line}\n" * 6_000 + "so-secret\n")
+        segment.reset()
+        with pytest.raises(SegmentFailException, match=r"path: line 6001 of .* is none of a file of rejects"):
+            SegmentHook().resend(rejects)
+        assert segment.requests == []
+
+    def test_a_storage_that_nothing_here_reads(self, segment: SegmentServer) -> None:
+        """It is an error of the path, which says what may be missing."""
+        with pytest.raises(
+            SegmentFailException, match=r"path: nowhere://bucket/x\.jsonl cannot be read: ValueError; is the"
+        ):
+            SegmentHook().resend("nowhere://bucket/x.jsonl")
+
     def test_on_the_command_line(
         self, segment: SegmentServer, rejects: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
