@@ -20,6 +20,8 @@ def refused_messages(path: str, *, new_ids: bool, left_out: dict[str, int]) -> I
     :param left_out: is filled with the codes of lines that have no message which was sent, and how often they came.
     :raises SettingError: if there is no such file, or a line is none of a file of rejects; before the first message.
     """
+    if "://" not in path and Path(path).is_fifo():
+        raise SettingError(f"path: {path} is a pipe; expected a file, which is read once before anything is sent of it")
     for _ in _lines(path):  # to the end: no call is sent of a file that is broken further on
         pass
     for line in _lines(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,12 @@ class TestResend:
         with pytest.raises(SegmentFailException, match=r"path: line 6001 of .* is none of a file of rejects"):
             SegmentHook().resend(rejects)
         assert segment.requests == []
+
+    def test_a_pipe(self, segment: SegmentServer, tmp_path: Path) -> None:
+        """It cannot be read twice, and is refused before it is opened: no call of it would be sent, without a word."""
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(SegmentFailException, match=r"path: .*pipe is a pipe; expected a file"):
+            SegmentHook().resend(str(tmp_path / "pipe"))
 
     def test_a_storage_that_nothing_here_reads(self, segment: SegmentServer) -> None:
         """It is an error of the path, which says what may be missing."""
