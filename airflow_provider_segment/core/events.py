@@ -16,7 +16,7 @@ from airflow_provider_segment.core.rows.unreadable import unreadable_in
 
 # Rows whose messages are alive at once: those of a page are more than a processor's cache holds, and live long enough
 # for Python's garbage collector to look at them again and again.
-_PORTION = 250
+_PORTION = 100
 
 
 class Events:

@@ -407,6 +407,35 @@ def test_nulls_are_sent_or_left_out(content: Any, row: dict[str, Any], sent: Any
     assert traits(content, row, nulls="omit") == omitted
 
 
+@pytest.mark.parametrize(
+    "value", [math.inf, -math.inf, math.nan, *map(Decimal, ("Infinity", "NaN", "sNaN"))], ids=shown
+)
+def test_a_number_that_is_none_is_no_text_of_the_context(value: Any) -> None:
+    """Where the spec wants text, such a number refuses its row with the reason, and does not end the run."""
+    call = Identify(Constant("u"), context={"app.version": "a"})
+    with pytest.raises(Refused, match="expected text") as refused:
+        message(call, {"a": value})
+    assert (refused.value.code, refused.value.field) == ("context_not_valid", "context.app.version")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2.0, "2"), (2.5, "2.5"), (Decimal("2.50"), "2.50"), (Decimal("3.00"), "3"), (Decimal(10) ** 40, "1" + 40 * "0")],
+    ids=shown,
+)
+def test_a_number_is_text_where_the_context_wants_it(value: Any, text: str) -> None:
+    """A version or an id that the warehouse holds as a number leaves as text, a whole one without its point."""
+    call = Identify(Constant("u"), context={"app.version": "a"})
+    assert message(call, {"a": value})["context"] == {"app": {"version": text}}
+
+
+@pytest.mark.parametrize("event", ["", " "])
+def test_an_event_that_the_author_wrote_blank_is_refused(event: str) -> None:
+    """A name of nothing but blanks is never sent, also where each row would have it."""
+    with pytest.raises((Refused, SettingError), match="event"):
+        message(Track(Constant(event), "id"), {"id": "u"})
+
+
 @pytest.mark.parametrize("nulls", ["send", "omit"])
 def test_nulls_of_the_context_are_left_out(nulls: str) -> None:
     """A null in the context, where Segment gives each key a meaning, is left out in any case."""

@@ -216,6 +216,7 @@ def test_row_may_be_deep() -> None:
         (b"\xff", memoryview(b"\xff")),
         ({"b", "a", "c"}, {"c", "a", "b"}),
         ((1, 2), [1, 2]),
+        (uuid.UUID(int=7), str(uuid.UUID(int=7))),
     ],
 )
 def test_same_value_in_another_dress_is_the_same_row(one: Any, other: Any) -> None:

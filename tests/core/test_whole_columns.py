@@ -14,11 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.core.errors import Refused
-from airflow_provider_segment.core.mapping import values, whole_columns
+from airflow_provider_segment.core.mapping import context, values, whole_columns
+from airflow_provider_segment.core.mapping.compiler import CompiledCall
 from airflow_provider_segment.core.mapping.encoding import encoder
 from airflow_provider_segment.core.mapping.ids import Ids
+from airflow_provider_segment.core.options import Options
+from airflow_provider_segment.core.rows.columns import Columns
 from airflow_provider_segment.core.rows.keys import key_bytes
+from airflow_provider_segment.core.rows.row_hashes import hashes_of
 
 ZONES = st.sampled_from(
     [None, dt.UTC, ZoneInfo("UTC"), ZoneInfo("Etc/UTC"), ZoneInfo("Europe/London"), dt.timezone(dt.timedelta(hours=-5))]
@@ -83,3 +88,40 @@ def test_keys_at_once_are_as_one_by_one(column: list[UUID] | list[str]) -> None:
 def test_ids_that_are_uuids_are_texts(found: list[UUID]) -> None:
     """An id that the driver gives as a UUID leaves as its text."""
     assert Ids("userId").read(found) == list(map(str, found))
+
+
+@given(st.lists(st.uuids(), min_size=1))
+def test_a_uuid_is_its_text_to_keys_and_to_the_filter(found: list[UUID]) -> None:
+    """A driver that gives texts where it gave UUIDs before changes no key, and no row for the filter."""
+    texts = list(map(str, found))
+    assert key_bytes([found]) == key_bytes([texts])
+    assert hashes_of([(1, one) for one in found]) == hashes_of([(1, one) for one in texts])
+
+
+# pandas' way to say that nothing is there, told by its type's name alone.
+NOTHING = type("NAType", (), {})()
+PARTS = st.one_of(
+    st.none(), st.text(max_size=2), st.integers(), st.floats(), st.booleans(), st.decimals(), st.just(NOTHING)
+)
+PATHS = ["context.ip", "context.network.wifi", "context.location.latitude", "context.app.version", "context.os.name"]
+
+
+@given(st.lists(PARTS), st.sampled_from(PATHS))
+def test_a_place_of_the_context_at_once_is_as_its_values_one_by_one(column: list[Any], path: str) -> None:
+    """What has its type already passes, and all else is turned or refused as it would be alone."""
+    known = context.known_at(path)
+    assert known is not None
+    one_by_one = each(lambda: [context.typed(value, known, path) for value in column])
+    assert repr(each(lambda: context.all_typed(column, known, path))) == repr(one_by_one)
+
+
+@given(st.lists(st.tuples(PARTS, PARTS, st.none() | st.dictionaries(st.text(max_size=1), st.none())), min_size=1))
+def test_nulls_are_left_out_of_each_row_of_a_page(rows: list[tuple[Any, ...]]) -> None:
+    """Whatever the other rows hold, a message has the traits that are there, and none where none is."""
+    call = Identify({"constant": "u"}, traits={"a": "a", "b": "b", "in": {"c": "c"}})
+    made = CompiledCall(call, Columns(["a", "b", "c"]), Options(nulls="omit")).messages(rows)
+    for message, (a, b, c) in zip(made, rows, strict=True):
+        inner = {} if c is None else {"in": {"c": c}}
+        there = {name: value for name, value in {"a": a, "b": b}.items() if value is not None and value is not NOTHING}
+        # A Decimal that stands alone in its column is turned to JSON by then.
+        assert list(message.get("traits", {})) == list(there | inner)

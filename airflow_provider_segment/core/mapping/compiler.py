@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source
@@ -126,6 +127,9 @@ class CompiledCall:
         }
         settled |= {rule for name, rule in by_object.items() if not isinstance(getattr(call, name, None), (str, Json))}
         settled.add(messages.context_is_an_object)  # the readers of a context see to it
+        with suppress(Refused):  # an event that the author wrote is looked at once
+            messages.event_is_text(self._fixed)
+            settled.add(messages.event_is_text)
         if not self.names_itself:
             settled.add(messages.message_id_is_short)
         return settled

@@ -6,7 +6,7 @@ what Segment's own destination for warehouse rows converts is converted here, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +14,7 @@ import orjson
 
 from airflow_provider_segment.core.errors import Refused
 from airflow_provider_segment.core.rows.kinds import describe, hint_of_json, is_missing, named_row
+from airflow_provider_segment.core.rows.numbers import LONGEST, is_finite, kind_of_nan
 from airflow_provider_segment.core.rows.unreadable import Unreadable
 
 Leaf: TypeAlias = Literal["text", "a number", "true or false", "an object"]
@@ -76,7 +77,7 @@ def typed(value: Any, known: Shape | None, path: str) -> Any:
         return _object(value, known, path)
     is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
     if known == TEXT and is_number:
-        return str(int(value) if value == value // 1 else value)
+        return _text_of(value, path)
     if known == NUMBER and isinstance(value, str):
         value = _number(value)
         is_number = value is not None
@@ -85,6 +86,17 @@ def typed(value: Any, known: Shape | None, path: str) -> Any:
     if known == TRUTH or (known == NUMBER and not is_number) or (known == TEXT and _is_no_text(value)):
         raise Refused("context_not_valid", f"found {describe(value)}; expected {known}", path)
     return value
+
+
+def all_typed(values: Sequence[Any], known: Shape, path: str) -> Sequence[Any]:
+    """Return values of one place of a context with its type; most have it already.
+
+    :param values: as the rows have them; the others as for typed().
+    """
+    types = set(map(type, values))
+    if (known == TEXT and types == {str} and "" not in values) or (known == NUMBER and types <= {int, float}):
+        return values
+    return [typed(value, known, path) for value in values]
 
 
 def says_nothing(value: Any) -> bool:
@@ -108,6 +120,16 @@ def _number(text: str) -> Any:
     except orjson.JSONDecodeError:
         return None
     return found if isinstance(found, (int, float)) and not isinstance(found, bool) else None
+
+
+def _text_of(value: float | Decimal, path: str) -> str:
+    """Return a number as text, a whole one without its point."""
+    if not is_finite(value):
+        reason = f"found a {type(value).__name__} that is {kind_of_nan(value)}; expected text"
+        raise Refused("context_not_valid", reason, path)
+    if isinstance(value, Decimal) and value.adjusted() > LONGEST:
+        return str(value)
+    return str(int(value) if value == int(value) else value)
 
 
 def _is_no_text(value: Any) -> bool:

@@ -19,6 +19,7 @@ from airflow_provider_segment.core.rows.keys import key_bytes
 from airflow_provider_segment.core.rows.row_bytes import bytes_of
 
 ID_BYTES = 16
+_EMPTY = blake2b(digest_size=ID_BYTES)  # a copy is cheaper than a new one
 _WITH_ID = b'%b,"messageId":"%b"}'
 _MARK_AND_PLACE = struct.Struct(">4sH")  # of a hash: its fingerprint, and in which of 65,536 buckets it lies
 _FIRST = (0).to_bytes(8)
@@ -99,7 +100,21 @@ def content_digest(content: Any) -> bytes:
 
     :param content: of any types; those that JSON does not know are told apart by their text.
     """
-    return blake2b(bytes_of(content), digest_size=ID_BYTES).digest()
+    (digest,) = content_digests([content])
+    return digest
+
+
+def content_digests(contents: Iterable[Any]) -> list[bytes]:
+    """Return the hashes of rows.
+
+    :param contents: as for content_digest().
+    """
+    new, digests = _EMPTY.copy, []
+    for content in contents:
+        digest = new()
+        digest.update(bytes_of(content))
+        digests.append(digest.digest())
+    return digests
 
 
 class RowKeys:
@@ -119,7 +134,7 @@ class RowKeys:
         """
         if self._occurrences is None:
             return key_bytes([[row[place] for row in page] for place in self._key])
-        return self._occurrences.numbered(map(content_digest, page))
+        return self._occurrences.numbered(content_digests(page))
 
 
 class Occurrences:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -40,6 +40,7 @@ class MessageWarnings:
         self._sampled = 0
         self._texts: Counter[str] = Counter()
         self._json: Counter[str] = Counter()
+        self._is_column: dict[str, bool] = {}  # by field
 
     def look(self, messages: Sequence[Message]) -> None:
         """Look at messages that are valid.
@@ -87,24 +88,22 @@ class MessageWarnings:
         """Count the texts, and the JSON among them, of fields that are each made from a column."""
         self._sampled += 1
         for root in ("traits", "properties"):
-            for field, text in _texts(message.get(root), root):
-                if self._call.column(field) is not None and self._call.mapped(field) == field:
-                    self._texts[field] += 1
-                    self._json[field] += _is_json(text)
+            self._count_texts(message.get(root), root)
 
-
-def _texts(part: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(part, str):
-        yield path, part
-    elif isinstance(part, dict):
-        for name, inner in part.items():
-            yield from _texts(inner, f"{path}.{name}")
+    def _count_texts(self, part: Any, path: str) -> None:
+        if isinstance(part, dict):
+            for name, inner in part.items():
+                self._count_texts(inner, f"{path}.{name}")
+        elif isinstance(part, str):
+            if path not in self._is_column:
+                self._is_column[path] = self._call.column(path) is not None and self._call.mapped(path) == path
+            if self._is_column[path]:
+                self._texts[path] += 1
+                self._json[path] += part[:1] in ("{", "[") and _is_json(part)
 
 
 def _is_json(text: str) -> bool:
     """Tell whether a text is an object or an array as JSON."""
-    if text[:1].strip() not in ("{", "["):
-        return False
     try:
         return isinstance(orjson.loads(text), (dict, list))
     except orjson.JSONDecodeError:

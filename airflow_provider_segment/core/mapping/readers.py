@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -42,6 +43,8 @@ _LONG_NUMBER = re.compile(r"[0-9.]{16}")
 # The same for many texts in a tenth of the time: all that stands in a number is turned into one digit.
 _DIGITS = bytes.maketrans(b"123456789.", b"0000000000")
 _LONGEST_RUN = b"0" * 16
+# Most values, none of which is nothing: the others are looked at.
+_SOMETHING: frozenset[type] = frozenset({str, int, bool, float, list, Decimal, orjson.Fragment})
 
 
 class Readers:
@@ -79,7 +82,7 @@ class Readers:
         if isinstance(content, (str, Json)):
             get = self._source(content, where, name)
             if known := context.known_at(name):
-                return lambda rows: [context.typed(value, known, name) for value in get(rows)]
+                return lambda rows: context.all_typed(get(rows), known, name)
             return lambda rows: list(map(_object_or_none, get(rows)))
         if isinstance(content, AllColumns):
             tree = self._all_columns(content, where)
@@ -119,10 +122,7 @@ class Readers:
 
         is_nothing = context.says_nothing if path.startswith("context") else is_missing
 
-        def make_without_nulls(rows: Sequence[Row]) -> list[dict[str, Any] | None]:
-            return [{name: v for name, v in one.items() if not is_nothing(v)} or None for one in make(rows)]
-
-        return make_without_nulls if omit else make
+        return (lambda rows: _without_nulls(make(rows), is_nothing)) if omit else make
 
     def _tree(self, tree: Tree, where: str, path: str, *, omit: bool) -> Read:
         if isinstance(tree, Mapping):
@@ -140,7 +140,7 @@ class Readers:
                 raise SettingError(f"{where}=Constant(...): {refused.text()}") from None
             return lambda rows: [value] * len(rows)
         get = self._source(tree, where, path)  # type: ignore[arg-type]  # what is left of a Tree is a Source
-        return get if known is None else lambda rows: [context.typed(value, known, path) for value in get(rows)]
+        return get if known is None else lambda rows: context.all_typed(get(rows), known, path)
 
     def _source(self, source: Source, where: str, path: str) -> Read:
         if isinstance(source, Constant):
@@ -173,6 +173,19 @@ class Readers:
                     raise ColumnError(f"{where}: the columns {other} and {column} would both be called {name}")
                 tree[name] = Json(column) if index in as_json else column
         return tree | _nested(content.extra)
+
+
+def _without_nulls(
+    objects: Sequence[dict[str, Any]], is_nothing: Callable[[Any], bool]
+) -> Sequence[dict[str, Any] | None]:
+    """Return objects without their parts that are nothing, and None for one that has no other."""
+    perhaps = set(map(type, chain.from_iterable(map(dict.values, objects)))) - _SOMETHING
+    if not perhaps and all(objects):
+        return objects
+    return [
+        {name: part for name, part in one.items() if type(part) not in perhaps or not is_nothing(part)} or None
+        for one in objects
+    ]
 
 
 def _object_or_none(value: Any) -> Any:
