@@ -119,7 +119,7 @@ MATRIX = [(delay, in_flight) for delay in (0, 20, 100, 500) for in_flight in (1,
 
 def latency(delay: int, in_flight: int) -> Scenario:
     """Return one cell of the matrix: as many rows as keep it to a few seconds a round."""
-    few = min(200_000, max(20_000, 5_000_000 * in_flight // delay)) if delay else 200_000
+    few = min(100_000, max(20_000, 5_000_000 * in_flight // delay)) if delay else 100_000
     main = (delay, in_flight) == (100, 8)  # as users have it, where nobody says otherwise
     return Scenario(
         f"latency-{delay}-{in_flight}",
@@ -160,7 +160,7 @@ def changes(source: str, key: str, percent: int | str) -> Scenario:
         f"changes-{source}-{percent}-{'integer' if key == 'id' else 'text'}",
         [IDENTIFY],
         "identify",
-        rows=1_000_000 if main else 200_000 if source == "sqlite" else 100_000,
+        rows=1_000_000 if main else 100_000,
         short=100_000 if main else 0,
         sql=CHANGED[changed],
         source=source,
@@ -186,7 +186,6 @@ SPEED = [
         "identify",
         short=50_000,
         peers={"loop": 0.9, "sdk": 12, "sdk not flushed": None},
-        sdk_rows=40_000,
     ),
     Scenario("identify-without-key", [IDENTIFY], "identify", short=50_000, key=None, peers={"loop": 0.9}),
     Scenario("track-postgres", [TRACK], "track", source="postgres", peers={"loop": 0.85}),

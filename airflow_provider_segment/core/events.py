@@ -96,7 +96,7 @@ class Events:
     ) -> tuple[Sequence[int], Sequence[bytes]]:
         wanted, keys = at(places, page), at(places, row_keys)
         with suppress(Refused, MissingTimezone):
-            return places, route.encoded(route.messages(wanted, keys), keys)
+            return places, route.encoded(route.messages(wanted, keys), keys, wanted)
         return self._one_by_one(route, places, page, row_keys, rows)
 
     def _one_by_one(
@@ -117,7 +117,7 @@ class Events:
                 if key == [None] and (unreadable := unreadable_in(page[place], self._key, self._columns, "key")):
                     raise unreadable
                 (made,) = route.messages([page[place]], key)
-                events += route.encoded([made], key)
+                events += route.encoded([made], key, [page[place]])
                 places.append(place)
             except Refused as refused:
                 self._refuse(route.rejection(rows[place], refused), row_keys[place], made)

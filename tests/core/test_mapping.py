@@ -429,6 +429,14 @@ def test_a_number_is_text_where_the_context_wants_it(value: Any, text: str) -> N
     assert message(call, {"a": value})["context"] == {"app": {"version": text}}
 
 
+@pytest.mark.parametrize("setting", [math.nan, object(), Decimal("Infinity")], ids=shown)
+def test_integrations_that_cannot_be_sent_stop_the_run_before_it_begins(setting: Any) -> None:
+    """What the author wrote for all messages is no fault of a row."""
+    call = Identify("id", integrations={"All": True, "Braze": {"key": setting}})
+    with pytest.raises(SettingError, match=r"identify: .*integrations\.Braze\.key"):
+        compiled(call, ["id"])
+
+
 @pytest.mark.parametrize("event", ["", " "])
 def test_an_event_that_the_author_wrote_blank_is_refused(event: str) -> None:
     """A name of nothing but blanks is never sent, also where each row would have it."""

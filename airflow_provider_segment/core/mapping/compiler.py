@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source
 from airflow_provider_segment.core.errors import Refused, SettingError
-from airflow_provider_segment.core.mapping import messages
+from airflow_provider_segment.core.mapping import messages, values
 from airflow_provider_segment.core.mapping.ids import Ids
 from airflow_provider_segment.core.mapping.messages import Message, Rule
 from airflow_provider_segment.core.mapping.readers import Read, Readers, Row
@@ -42,7 +42,7 @@ class CompiledCall:
             if (source := getattr(call, name, None)) is not None:
                 self._add_scalar(readers, name, source)
         if call.integrations is not None:
-            self._fixed["integrations"] = dict(call.integrations)
+            self._fixed["integrations"] = self._literal("integrations", call.integrations, options)
         for name in ("context", "traits", "properties"):
             if (content := getattr(call, name, None)) is not None:
                 self._fields.append((name, readers.object(name, content)))
@@ -61,8 +61,8 @@ class CompiledCall:
         """
         made, given = [self._fixed.copy() for _ in rows], set(self._fixed)
         for name, read in self._fields:
-            values = self._read(name, read, rows)
-            for message, value in zip(made, values, strict=True):
+            found = self._read(name, read, rows)
+            for message, value in zip(made, found, strict=True):
                 if value is not None:
                     message[name] = value
             if name in self.ids and self.ids[name].is_complete:
@@ -113,6 +113,13 @@ class CompiledCall:
             self._fixed[wire] = value
         elif name not in ("name", "category", "timestamp"):
             raise SettingError(f"{self.identity}: {name}=Constant(...) is empty")
+
+    def _literal(self, name: str, value: Any, options: Options) -> Any:
+        """Return what the author wrote, as it is sent with every message."""
+        try:
+            return values.to_json(value, options.zone, name)
+        except Refused as refused:
+            raise SettingError(f"{self.identity}: {refused.field}: {refused.text()}") from None
 
     def _rules(self) -> tuple[Rule, ...]:
         derived: tuple[Rule, ...] = (messages.name_into_properties,) if self.type in ("page", "screen") else ()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from itertools import chain
+from uuid import UUID
 
 from airflow_provider_segment.core.errors import Refused, SettingError
 from airflow_provider_segment.core.mapping import encoding
@@ -16,6 +20,9 @@ from airflow_provider_segment.core.options import Options
 from airflow_provider_segment.core.report import Rejection, Report
 
 _MADE_BY_NONE = "rows were read, and its `when` fits none of them: is a value in it written as the database has it?"
+
+# None of these is, or holds, a number that JSON does not know, or it is seen when it is written.
+_FINITE: frozenset[type] = frozenset({str, int, bool, type(None), Decimal, UUID, bytes, dt.date, dt.datetime})
 
 
 class Route:
@@ -37,7 +44,10 @@ class Route:
         # With only changes, a call on "deleted" alone is made by keys that are gone.
         self.is_of_rows = not (only_changes and call.is_of_deletions)
         self._is_named_later = only_changes
-        self._encode = encoding.encoder(options.zone, with_id=call.names_itself, in_order=only_changes)
+        self._encode, self._encode_finite = [
+            encoding.encoder(options.zone, with_id=call.names_itself, in_order=only_changes, is_finite=is_finite)
+            for is_finite in (False, True)
+        ]
         self._ids = namespace.maker(call.identity)
 
     def messages(self, rows: Sequence[Row], row_keys: Sequence[bytes | None]) -> list[Message]:
@@ -51,14 +61,16 @@ class Route:
             raise Refused("key_is_null", "found a null in the key; a row without a key cannot be told apart", "key")
         return self.call.messages(rows)
 
-    def encoded(self, messages: Sequence[Message], row_keys: Sequence[bytes]) -> list[bytes]:
+    def encoded(self, messages: Sequence[Message], row_keys: Sequence[bytes], rows: Sequence[Row]) -> list[bytes]:
         """Return the bytes of messages, with their ids where these can be told yet.
 
         :param messages: of messages().
         :param row_keys: of their rows.
+        :param rows: that they were made of.
         :raises Refused: if one of them cannot be sent.
         """
-        contents = map(self._encode, messages)
+        is_finite = _FINITE.issuperset(map(type, chain.from_iterable(rows)))
+        contents = map(self._encode_finite if is_finite else self._encode, messages)
         events = [b"%b" % content for content in contents] if self._is_named_later else self._named(contents, row_keys)
         self._warnings.look(messages)
         for ids in self.call.ids.values():
