@@ -198,7 +198,8 @@ def _mysql(table: str, insert: str) -> SqlDialect:
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says so, not where sqlite3 guesses
-    for pragma in ("busy_timeout=30000", "synchronous=NORMAL", "cache_size=-16000"):
+    # A journal keeps its size otherwise: 20,000 text keys touch each page of a large file, and all of them stand in it.
+    for pragma in ("busy_timeout=30000", "synchronous=NORMAL", "cache_size=-16000", "journal_size_limit=8000000"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     with suppress(sqlite3.OperationalError):  # another run switches a new file over at this moment
         connection.execute("PRAGMA journal_mode=WAL").fetchall()
