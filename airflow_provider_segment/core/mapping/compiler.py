@@ -42,7 +42,7 @@ class CompiledCall:
             if (source := getattr(call, name, None)) is not None:
                 self._add_scalar(readers, name, source)
         if call.integrations is not None:
-            self._fixed["integrations"] = self._literal("integrations", call.integrations, options)
+            self._fixed["integrations"] = self._integrations(call.integrations, options)
         for name in ("context", "traits", "properties"):
             if (content := getattr(call, name, None)) is not None:
                 self._fields.append((name, readers.object(name, content)))
@@ -114,10 +114,10 @@ class CompiledCall:
         elif name not in ("name", "category", "timestamp"):
             raise SettingError(f"{self.identity}: {name}=Constant(...) is empty")
 
-    def _literal(self, name: str, value: Any, options: Options) -> Any:
-        """Return what the author wrote, as it is sent with every message."""
+    def _integrations(self, literal: Mapping[str, Any], options: Options) -> Any:
+        """Return what the author wrote as every message has it."""
         try:
-            return values.to_json(value, options.zone, name)
+            return values.to_json(literal, options.zone, "integrations")
         except Refused as refused:
             raise SettingError(f"{self.identity}: {refused.field}: {refused.text()}") from None
 
