@@ -82,7 +82,7 @@ def send(url: str, tokens: OAuthTokens, batches: int = 1) -> list[Any]:
         for number in range(batches):
             delivery.make_room()
             delivery.submit(Batch([b'{"type":"identify","userId":"u"}'], [number], ["identify"]))
-        return delivery.drain()
+        return list(delivery.drain())
 
 
 def test_an_assertion_is_what_segment_documents() -> None:

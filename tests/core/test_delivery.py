@@ -295,7 +295,7 @@ def test_stopping_ends_waits_and_begins_nothing(segment: SegmentServer) -> None:
         started = time.monotonic()
         delivery.stop()
         delivery.submit(batch_of([event(2)]))
-        outcomes = delivery.drain()
+        outcomes = list(delivery.drain())
     assert time.monotonic() - started < 30
     assert [type(outcome.error) for outcome in outcomes] == [NotSentError, NotSentError]
     assert {body[0] for body in bodies(segment)} == {"u1"}
@@ -438,7 +438,7 @@ def test_all_wait_when_one_has_to(segment: SegmentServer) -> None:
         assert pace.held.wait(30)
         for number in range(1, 4):
             delivery.submit(batch_of([event(number)]))
-        outcomes = delivery.drain()
+        outcomes = list(delivery.drain())
     first, *others = sorted(request.time for request in segment.requests)
     assert (len(outcomes), len(others), len(segment.messages)) == (4, 4, 4)
     assert min(others) - first > 0.9

@@ -309,17 +309,17 @@ class Watched(Delivery):
         super().__init__(*settings)
         self.accepted: list[str] = []
 
-    def make_room(self) -> list[Outcome]:
+    def make_room(self) -> Iterator[Outcome]:
         return self._seen(super().make_room())
 
-    def drain(self, seconds: float | None = None) -> list[Outcome]:
+    def drain(self, seconds: float | None = None) -> Iterator[Outcome]:
         return self._seen(super().drain(seconds))
 
-    def _seen(self, outcomes: list[Outcome]) -> list[Outcome]:
+    def _seen(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
             places = [place for part in outcome.accepted for place in part]
             self.accepted += [json.loads(outcome.batch.events[place])["messageId"] for place in places]
-        return outcomes
+            yield outcome
 
 
 @settings(max_examples=60, deadline=None, report_multiple_bugs=False)

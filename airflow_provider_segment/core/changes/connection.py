@@ -61,6 +61,9 @@ class StateConnection:
             except self._errors as error:
                 is_lost = self._connection is None or _is_lost(error)
                 failure = _name(error)
+            except BaseException:
+                self._abandon()
+                raise
             else:
                 if lost:
                     self.log.info("The state's database answers again after %.1f s", time.monotonic() - began)
@@ -102,6 +105,22 @@ class StateConnection:
         if connection is not None:
             with suppress(SQLAlchemyError):
                 connection.close()
+
+    def _abandon(self) -> None:
+        """Give up a connection within whose transaction a time-out came: nobody knows how far it was."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            abandon(connection)
+
+
+def abandon(connection: sa.engine.Connection) -> None:
+    """Close a connection whose transaction was cut off anywhere; the database undoes what it had not committed.
+
+    :param connection: which may be in no order.
+    """
+    for close in (connection.invalidate, connection.close):
+        with suppress(Exception):  # also of SQLAlchemy's own assertions
+            close()
 
 
 def _is_lost(error: Exception) -> bool:

@@ -128,6 +128,7 @@ def dialect_of(engine: sa.engine.Engine, table: sa.Table, *, reads_only: bool = 
     if engine.dialect.name == "sqlite" and not reads_only:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _lock_sqlite)
+        sa.event.listen(engine, "invalidate", _unlock_sqlite)
     name = engine.dialect.identifier_preparer.format_table(table)
     return words[engine.dialect.name](name, f"INSERT INTO {name} ({', '.join(_COLUMNS)})")
 
@@ -207,3 +208,8 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 def _lock_sqlite(connection: sa.engine.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _unlock_sqlite(connection: Any, *_: object) -> None:
+    """Undo what a time-out cut off: a closed connection keeps the file locked while the traceback has its cursors."""
+    connection.rollback()

@@ -10,6 +10,7 @@ from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.entries import EntryFields
 from airflow_provider_segment.core.changes.in_flight import InFlight, accepted, in_doubt, keys_of
 from airflow_provider_segment.core.changes.state import State
+from airflow_provider_segment.core.errors import StateError
 
 # One transaction of so many calls takes half the time of one a batch. A run that is killed before it sends them again,
 # under the same ids.
@@ -67,13 +68,17 @@ class Posted:
 
         :raises StateError: as ended().
         """
-        entries, self._waiting = self._waiting, []
-        batches, self._ended = self._ended, []
         try:
-            self._state.save(entries, batches)
-        finally:
-            self._forget(entries)
-            self._saved = time.monotonic()
+            self._state.save(self._waiting, self._ended)
+        except StateError:
+            self._leave()
+            raise
+        self._leave()  # after a time-out they wait still: the end of the run saves them
+
+    def _leave(self) -> None:
+        entries, self._waiting, self._ended = self._waiting, [], []
+        self._forget(entries)
+        self._saved = time.monotonic()
 
     def _forget(self, entries: Iterable[EntryFields]) -> None:
         """Forget that calls were on their way."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_segment.core.changes import dialects
-from airflow_provider_segment.core.changes.connection import StateConnection
+from airflow_provider_segment.core.changes.connection import StateConnection, abandon
 from airflow_provider_segment.core.errors import StateError
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,11 @@ class DatabaseMemory:
         except SQLAlchemyError as error:
             log.warning("What was accepted could not be noted for a retry (%s)", _kind(error))
             self._disconnect()
+        except BaseException:  # a time-out: close() writes what waits, on a connection that is in order
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                abandon(connection)
+            raise
 
     def succeeded(self, accepted: int) -> None:
         """Forget the messages, and note how many calls were accepted.

@@ -7,7 +7,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Self
@@ -87,7 +87,7 @@ class Delivery:
         # senders are daemons: Airflow may have seconds left to end the process.
         self._transport.close()
 
-    def make_room(self) -> list[Outcome]:
+    def make_room(self) -> Iterator[Outcome]:
         """Return the outcomes of batches that have ended; waits while too many are on their way.
 
         :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte; or the run was
@@ -103,7 +103,7 @@ class Delivery:
         self._flying.add(future)
         self._work.put((future, batch))
 
-    def drain(self, seconds: float | None = None) -> list[Outcome]:
+    def drain(self, seconds: float | None = None) -> Iterator[Outcome]:
         """Wait for the batches that are on their way, and return their outcomes.
 
         :param seconds: how long to wait; by default as long as a batch can take.
@@ -153,10 +153,11 @@ class Delivery:
                 raise NotSentError(f"{self._transport.endpoint} has not answered within {self._patience:g} seconds")
             wait({future for future in self._flying if not future.done()}, _LOOK, FIRST_COMPLETED)
 
-    def _ended(self) -> list[Outcome]:
-        ended = {future for future in self._flying if future.done()}
-        self._flying -= ended
-        return [future.result() for future in ended]
+    def _ended(self) -> Iterator[Outcome]:
+        """Yield what has ended, one by one: what a time-out keeps from being taken is there for whoever drains next."""
+        for future in [future for future in self._flying if future.done()]:
+            self._flying.remove(future)
+            yield future.result()
 
     def _deliver(self, batch: Batch) -> Outcome:
         """Send a batch; when its body is refused, halve it until the bad events are found."""
