@@ -92,7 +92,7 @@ def change(connection: str, share: float, turn: int) -> None:
 
 def check(source: str, key: str, rows: int, shares: list[float], sides: tuple[str, ...] = SIDES) -> list[Promise]:
     """Return the promises of speed, and those of memory where the filter on the client is among the sides."""
-    args = argparse.Namespace(source=source, key=key, changed=shares, sides=sides, rounds=3, baseline=True, base="")
+    args = argparse.Namespace(source=source, key=key, changed=shares, sides=sides, rounds=2, baseline=True, base="")
     found, peaks = measure(argparse.Namespace(rows=rows, **vars(args)))
     if "client" not in sides:
         return found
