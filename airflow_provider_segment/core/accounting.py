@@ -72,6 +72,12 @@ class Accounting:
     def _count(self, outcome: Outcome) -> None:
         report, batch = self._report, outcome.batch
         accepted = outcome.count()
+        if self._job.resume is not None and accepted:  # first: it may be done twice
+            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
+            self._job.resume.accepted(chain.from_iterable(parts))
+        if outcome.is_counted:
+            return
+        outcome.is_counted = True
         telling = FEW_OF_PART if self._job.stage is Stage.SEND else 1
         if len(outcome.rejected) == len(batch) > telling and outcome.error is None and self._is_first():
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
@@ -89,9 +95,6 @@ class Accounting:
             rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
             number = self._changes.key_of(batch.in_flight[place]) if self._changes is not None else None
             self.refuse(rejection, batch.keys[place], batch.events[place], number)
-        if self._job.resume is not None and accepted:
-            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
-            self._job.resume.accepted(chain.from_iterable(parts))
         self.remember(
             [one for part in outcome.accepted for one in batch.in_flight[part.start : part.stop]], batch.in_flight
         )

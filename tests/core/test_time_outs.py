@@ -12,14 +12,15 @@ from typing import Any, Self
 
 import pytest
 import sqlalchemy as sa
-from sending import QUICK, delivery_to
+from sending import QUICK, adds_up, delivery_to
 
 from airflow_provider_segment.calls import Identify
+from airflow_provider_segment.core.accounting import Accounting
 from airflow_provider_segment.core.changes import posted
 from airflow_provider_segment.core.changes.holder import Holder
+from airflow_provider_segment.core.changes.resume import Resume
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
 from airflow_provider_segment.core.changes.state import State
-from airflow_provider_segment.core.delivery.batching import Batch
 from airflow_provider_segment.core.job import SyncJob
 from airflow_provider_segment.core.mapping.message_ids import Namespace
 from airflow_provider_segment.core.options import Options
@@ -121,11 +122,29 @@ def test_while_it_is_saved(tmp_path: Path, segment: SegmentServer, monkeypatch: 
     assert segment.duplicates == []
 
 
-def test_while_another_outcome_is_counted(segment: SegmentServer) -> None:
-    """Of batches that came back together, those that a time-out kept from being counted are there when the run ends."""
-    with delivery_to(segment, QUICK, max_in_flight=3) as delivery:
-        for number in range(3):
-            delivery.submit(Batch([b'{"type":"identify","userId":"u%d"}' % number], [number], ["identify"]))
-        one = next(delivery.drain())
-        others = list(delivery.drain())
-    assert sorted(outcome.batch.rows[0] for outcome in [one, *others]) == [0, 1, 2]
+def test_while_it_is_counted(tmp_path: Path, segment: SegmentServer) -> None:
+    """Wherever a time-out comes while batches that came back are counted, a retry knows each that was acknowledged."""
+
+    def run(call: int, number: int) -> tuple[bool, Report]:
+        memory, report = DatabaseMemory(sa.create_engine(f"sqlite:///{tmp_path / f's{call}.db'}"), 1), Report()
+        rows = Pages(["id", "x"], [[(f"u{call}_{n}", "A") for n in range(6)]], "tests")
+        with closing(memory):
+            job = SyncJob([USERS], Namespace("a run"), Options(), resume=Resume(memory))
+            with (
+                TimeOutAt(Accounting._count, call if number == 1 else 0) as time_out,
+                delivery_to(segment, QUICK, max_in_flight=3) as way,
+            ):
+                way.max_events = 2
+                sync(rows, job, way, report)
+        assert adds_up(report)
+        return time_out.came, report
+
+    for call in itertools.count(1, 5):
+        came, first = run(call, 1)
+        if not came:
+            break
+        _, second = run(call, 2)
+        assert second.accepted + second.unchanged == 6
+        assert second.unchanged >= first.accepted
+    assert call > 100
+    assert segment.duplicates == []

@@ -17,6 +17,7 @@ class Outcome:
     :param accepted: the ranges of events that were acknowledged.
     :param rejected: events that were refused, by place, each with the answer.
     :param error: why the run cannot go on, where it cannot.
+    :param is_counted: whether the report has it; after a time-out it may come again.
     """
 
     batch: Batch
@@ -26,6 +27,7 @@ class Outcome:
     requests: int = 0
     retries: int = 0
     bytes: int = 0
+    is_counted: bool = False
 
     def count(self) -> int:
         """Return how many events were acknowledged."""

@@ -154,10 +154,10 @@ class Delivery:
             wait({future for future in self._flying if not future.done()}, _LOOK, FIRST_COMPLETED)
 
     def _ended(self) -> Iterator[Outcome]:
-        """Yield what has ended, one by one: what a time-out keeps from being taken is there for whoever drains next."""
+        """Yield what has ended; what a time-out keeps from being looked at whole comes to whoever drains next."""
         for future in [future for future in self._flying if future.done()]:
-            self._flying.remove(future)
             yield future.result()
+            self._flying.remove(future)
 
     def _deliver(self, batch: Batch) -> Outcome:
         """Send a batch; when its body is refused, halve it until the bad events are found."""
