@@ -156,6 +156,8 @@ class Delivery:
     def _ended(self) -> Iterator[Outcome]:
         """Yield what has ended; what a time-out keeps from being looked at whole comes to whoever drains next."""
         for future in [future for future in self._flying if future.done()]:
+            if future.exception() is not None:  # a bug of ours, which is raised once
+                self._flying.remove(future)
             yield future.result()
             self._flying.remove(future)
 
