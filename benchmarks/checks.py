@@ -33,7 +33,7 @@ CHECKS = [
     Check("caps", lambda: caps.check(300_000, 3)),
     Check("cursor", lambda: cursor.check(500_000, 1_000, 2)),
     Check("prefilter-postgres-integer", lambda: prefilter.check("postgres", "id", 1_000_000, [0.0, 0.001])),
-    Check("prefilter-postgres-text", lambda: prefilter.check("postgres", "email", 1_000_000, [0.0], TWO)),
+    Check("prefilter-postgres-text", lambda: prefilter.check("postgres", "email", 500_000, [0.0], TWO)),
     Check("prefilter-duckdb-integer", lambda: prefilter.check("duckdb", "id", 1_000_000, [0.0, 0.001])),
     Check("prefilter-duckdb-text", lambda: prefilter.check("duckdb", "email", 1_000_000, [0.0], TWO)),
     Check("prefilter-sqlite-integer", lambda: prefilter.check("sqlite", "id", 1_000_000, [0.0, 0.001], TWO)),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import orjson
 
+from airflow_provider_segment.core.delivery.answers import Response
+from airflow_provider_segment.core.delivery.batching import Batch
 from airflow_provider_segment.core.delivery.outcome import Outcome
 from airflow_provider_segment.core.delivery.rejects import NoRejects, line_of
 from airflow_provider_segment.core.errors import (
@@ -57,7 +58,7 @@ class Accounting:
         :param failing: whether the run ends early already, for another reason.
         :raises SegmentError: the first reason.
         """
-        errors: list[SegmentError] = []
+        errors: list[BaseException] = []
         for outcome in outcomes:
             self._count(outcome)
             if outcome.error is not None:
@@ -70,34 +71,40 @@ class Accounting:
             raise errors[0]
 
     def _count(self, outcome: Outcome) -> None:
-        report, batch = self._report, outcome.batch
-        accepted = outcome.count()
-        if self._job.resume is not None and accepted:  # first: it may be done twice
-            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
-            self._job.resume.accepted(chain.from_iterable(parts))
-        if outcome.is_counted:
-            return
-        outcome.is_counted = True
+        """Count what became of a batch, and write it down; what a time-out cuts off comes again and goes on here."""
+        batch = outcome.batch
         telling = FEW_OF_PART if self._job.stage is Stage.SEND else 1
         if len(outcome.rejected) == len(batch) > telling and outcome.error is None and self._is_first():
             outcome.error = CredentialsError("Segment refused each event of the first batch alone: check the write key")
+        if self._job.resume is not None and outcome.accepted:  # to note it twice does no harm
+            parts = (batch.events[part.start : part.stop] for part in outcome.accepted)
+            self._job.resume.accepted(chain.from_iterable(parts))
+        if not outcome.is_counted:
+            outcome.is_counted = True
+            self._add_up(outcome)
+        while outcome.rejected:
+            self._refuse_sent(batch, *outcome.rejected.pop(0))
+        self._save_where_due()
+
+    def _add_up(self, outcome: Outcome) -> None:
+        report, batch = self._report, outcome.batch
         for part in outcome.accepted:
             for call, calls in Counter(batch.calls[part.start : part.stop]).items():
                 report.end(call, "accepted", calls)
-        report.batches += accepted > 0
+        report.batches += outcome.count() > 0
         report.requests += outcome.requests
         report.retries += outcome.retries
         report.bytes += outcome.bytes
-        for place, answer in outcome.rejected:
-            row, call = batch.rows[place], batch.calls[place]
-            said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
-            reason = said or "Segment gave no reason that can be shown; it refused this message alone"
-            rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
-            number = self._changes.key_of(batch.in_flight[place]) if self._changes is not None else None
-            self.refuse(rejection, batch.keys[place], batch.events[place], number)
-        self.remember(
-            [one for part in outcome.accepted for one in batch.in_flight[part.start : part.stop]], batch.in_flight
-        )
+        taken = [one for part in outcome.accepted for one in batch.in_flight[part.start : part.stop]]
+        self._remember(taken, batch.in_flight)
+
+    def _refuse_sent(self, batch: Batch, place: int, answer: Response) -> None:
+        row, call = batch.rows[place], batch.calls[place]
+        said = "" if batch.is_quoted_by(answer.message, range(place, place + 1)) else answer.message
+        reason = said or "Segment gave no reason that can be shown; it refused this message alone"
+        rejection = Rejection(row, call, "delivery", "", f"http_{answer.status}", reason, answer.status)
+        number = self._changes.key_of(batch.in_flight[place]) if self._changes is not None else None
+        self.refuse(rejection, batch.keys[place], batch.events[place], number)
 
     def _is_first(self) -> bool:
         """Tell whether nothing was accepted yet, as far as is known."""
@@ -115,11 +122,24 @@ class Accounting:
         :param accepted: those that were.
         :param in_flight: all that were on their way with them.
         """
+        self._remember(accepted, in_flight)
+        self._save_where_due()
+
+    def hurry(self) -> None:
+        """Have seconds for the state's database from now on: the task is about to end."""
+        if self._changes is not None:
+            self._changes.posted.hurry()
+
+    def _remember(self, accepted: Sequence[InFlight], in_flight: Sequence[InFlight]) -> None:
         if self._changes is None:
             return
         for kind, number in self._changes.kinds_of(accepted).items():
             setattr(self._report, kind, getattr(self._report, kind) + number)
-        self._save(partial(self._changes.posted.ended, in_flight, accepted))
+        self._changes.posted.ended(in_flight, accepted)
+
+    def _save_where_due(self) -> None:
+        if self._changes is not None:
+            self._save(self._changes.posted.save_where_due)
 
     def _save(self, save: Callable[[], None]) -> None:
         try:

@@ -88,6 +88,8 @@ def sync(rows: Pages, job: SyncJob, delivery: Delivery, report: Report) -> None:
         # A task that is killed has seconds to end; otherwise requests on their way have the time that they need.
         in_a_hurry = delivery.is_stopped or not isinstance(error, Exception)
         delivery.stop()
+        if in_a_hurry:
+            run.accounting.hurry()
         run.accounting.settle(
             delivery.drain(GRACE if in_a_hurry else delivery.longest_request), are_all=True, failing=True
         )

@@ -80,7 +80,7 @@ def send(url: str, tokens: OAuthTokens, batches: int = 1) -> list[Any]:
     transport = Transport(f"{url}/v1", WRITE_KEY, library=LIBRARY, tokens=tokens)
     with Delivery(transport, RetryPolicy(deadline=5, first_wait=0.01), Pace(), 1) as delivery:
         for number in range(batches):
-            delivery.make_room()
+            list(delivery.make_room())
             delivery.submit(Batch([b'{"type":"identify","userId":"u"}'], [number], ["identify"]))
         return list(delivery.drain())
 

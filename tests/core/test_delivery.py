@@ -120,9 +120,9 @@ def test_a_host_that_spoke_as_segment_does_may_stumble(segment: SegmentServer) -
     segment.respond_with([None, (200, {}, b"<html>back soon</html>")])
     with delivery_to(segment, success=Success.COMPATIBLE, max_in_flight=1) as delivery:
         for number in range(2):
-            delivery.make_room()
+            list(delivery.make_room())
             delivery.submit(batch_of([event(number)]))
-        delivery.drain()
+        list(delivery.drain())
     assert [message["userId"] for message in segment.messages] == ["u0", "u1"]
     assert len(segment.requests) == 3
 
@@ -374,9 +374,9 @@ def test_a_small_limit_paces_batches_and_does_not_shrink_them_to_nothing(
     pace = NotedPace(rate)
     with delivery_to(segment, pace=pace, max_in_flight=1) as delivery:
         for first in range(0, events, delivery.max_events):
-            delivery.make_room()
+            list(delivery.make_room())
             delivery.submit(batch_of([event(n) for n in range(first, min(first + delivery.max_events, events))]))
-        delivery.drain()
+        list(delivery.drain())
     assert (len(segment.requests), len(segment.messages), len(pace.went)) == (requests, events, requests)
     for start in range(requests):
         for end in range(start, requests):
@@ -398,9 +398,9 @@ def test_pace_spreads_the_batches(segment: SegmentServer) -> None:
     """Several senders together keep one rate: eleven batches of 10 at 1,000 a second take a tenth of one or more."""
     with delivery_to(segment, pace=Pace(1_000)) as delivery:
         for number in range(11):
-            delivery.make_room()
+            list(delivery.make_room())
             delivery.submit(batch_of([event(number * 10 + n) for n in range(10)]))
-        delivery.drain()
+        list(delivery.drain())
     times = [request.time for request in segment.requests]
     assert max(times) - min(times) > 0.09
     assert len(segment.messages) == 110

@@ -16,7 +16,7 @@ from sending import QUICK, adds_up, delivery_to
 
 from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.core.accounting import Accounting
-from airflow_provider_segment.core.changes import posted
+from airflow_provider_segment.core.changes import posted, refusals
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.resume import Resume
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
@@ -92,31 +92,37 @@ def test_while_it_is_noted_for_a_retry(tmp_path: Path) -> None:
     assert {noted[start : start + 8] for start in range(0, len(noted), 8)} == set(batches)
 
 
-def test_while_it_is_saved(tmp_path: Path, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever a time-out comes while a batch is saved, the end of the run saves it: the next run repeats nothing."""
+@pytest.mark.parametrize("within", [posted.Posted.save, refusals.Refusals.write], ids=["saved", "refusals written"])
+def test_while_a_state_is_written(
+    tmp_path: Path, segment: SegmentServer, monkeypatch: pytest.MonkeyPatch, within: Any
+) -> None:
+    """Wherever a time-out comes while the state is written, the end of the run saves all: the next one repeats none."""
     monkeypatch.setattr(posted, "SAVED_AT_ONCE", 1)
+    monkeypatch.setattr(refusals, "WRITTEN", 1)
+    segment.refuse(lambda message: message["userId"].endswith("_3"))
 
     def run(call: int, number: int) -> tuple[bool, Report]:
         engine = sa.create_engine(f"sqlite:///{tmp_path / f's{call}.db'}")
-        options, report = Options(sync_mode="changes", key="id", state_path="s.db"), Report()
+        options, report = Options(sync_mode="changes", key="id", state_path="s.db", max_rejected=1), Report()
         rows = Pages(["id", "x"], [[(f"u{call}_{n}", "A") for n in range(6)]], "tests")
         with closing(State(engine, "users", "a source", Holder(run_id=f"run {number}"))) as state:
             job = SyncJob([USERS], Namespace("unused"), options, state=state)
             with (
-                TimeOutAt(posted.Posted.save, call if number == 1 else 0) as time_out,
+                TimeOutAt(within, call if number == 1 else 0) as time_out,
                 delivery_to(segment, QUICK) as way,
             ):
-                way.max_events = 2
+                way.max_events = 3
                 sync(rows, job, way, report)
         engine.dispose()
+        assert adds_up(report)
         return time_out.came, report
 
-    for call in itertools.count(1, 7):
+    for call in itertools.count(1, 17):
         came, first = run(call, 1)
         if not came:
             break
         _, second = run(call, 2)
-        assert first.accepted + second.accepted == second.rows == 6
+        assert first.accepted + second.accepted == 5
         assert second.unchanged + second.skipped == first.accepted > 0
     assert call > 100
     assert segment.duplicates == []

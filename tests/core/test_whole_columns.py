@@ -92,7 +92,7 @@ def test_ids_that_are_uuids_are_texts(found: list[UUID]) -> None:
 
 @given(st.lists(st.uuids(), min_size=1))
 def test_a_uuid_is_its_text_to_keys_and_to_the_filter(found: list[UUID]) -> None:
-    """A driver that gives texts where it gave UUIDs before changes no key, and no row for the filter."""
+    """Whether a driver gives UUIDs or their texts: the keys are the same, and the rows for the filter."""
     texts = list(map(str, found))
     assert key_bytes([found]) == key_bytes([texts])
     assert hashes_of([(1, one) for one in found]) == hashes_of([(1, one) for one in texts])

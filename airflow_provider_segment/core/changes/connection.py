@@ -107,7 +107,7 @@ class StateConnection:
                 connection.close()
 
     def _abandon(self) -> None:
-        """Give up a connection within whose transaction a time-out came: nobody knows how far it was."""
+        """Give up a connection whose transaction was cut off, as by a time-out: nobody knows how far it was."""
         connection, self._connection = self._connection, None
         if connection is not None:
             abandon(connection)

@@ -200,7 +200,7 @@ class DryState:
         """Return what Samples keeps of a call; see State."""
         return self._state.sample(call) if call > 0 else None
 
-    def save(self, entries: Sequence[EntryFields], _: Sequence[int] = ()) -> None:
+    def save(self, entries: Sequence[EntryFields], _: Sequence[int] = (), **__: float) -> None:
         """Keep aside what a run would have saved.
 
         :param entries: at most one for each call and key.

@@ -180,11 +180,12 @@ class Entries:
         """Return rows as the driver gives them, which is fastest."""
         return self._connection.run(what, lambda c: c.exec_driver_sql(*query).cursor.fetchall())
 
-    def save(self, entries: Sequence[EntryFields], batches: Sequence[int] = ()) -> None:
+    def save(self, entries: Sequence[EntryFields], batches: Sequence[int] = (), **patience: float) -> None:
         """Write what is known, in one transaction.
 
         :param entries: at most one for each call and key.
         :param batches: the numbers of those that are on their way no more, as Doubts has given them.
+        :param patience: as for StateConnection.run().
         :raises LeaseError: if another run has taken the lease.
         """
 
@@ -197,7 +198,7 @@ class Entries:
                 self.doubts.forget(connection, batches)
 
         if entries or batches:
-            self._lease.writing("saving what was accepted", save)
+            self._lease.writing("saving what was accepted", save, **patience)
 
     def make_due(self, selection: Selection) -> int:
         """Make entries due again, whatever Segment last accepted; their counts stay, so that no id is repeated.

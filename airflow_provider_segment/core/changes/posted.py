@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable, Sequence
 
 from airflow_provider_segment.core.changes.changing_call import ChangingCall
+from airflow_provider_segment.core.changes.connection import PATIENCE
 from airflow_provider_segment.core.changes.dry_state import DryState
 from airflow_provider_segment.core.changes.entries import EntryFields
 from airflow_provider_segment.core.changes.in_flight import InFlight, accepted, in_doubt, keys_of
+from airflow_provider_segment.core.changes.lease import LAST_PATIENCE
 from airflow_provider_segment.core.changes.state import State
-from airflow_provider_segment.core.errors import StateError
 
 # One transaction of so many calls takes half the time of one a batch. A run that is killed before it sends them again,
 # under the same ids.
@@ -32,7 +33,9 @@ class Posted:
         self._batches: dict[InFlight, int] = {}  # by their first calls
         self._waiting: list[EntryFields] = []
         self._ended: list[int] = []
+        self._refused: list[InFlight] = []
         self._saved = time.monotonic()
+        self._patience = PATIENCE
 
     def mark(self, in_flight: Sequence[InFlight]) -> None:
         """Say in the state, before a batch is sent, that Segment may get another content for its keys.
@@ -47,40 +50,48 @@ class Posted:
             self._batches[in_flight[0]] = self._state.doubts.keep(doubts)
 
     def ended(self, in_flight: Sequence[InFlight], taken: Sequence[InFlight]) -> None:
-        """Remember what became of a batch, and save it when that is much, or some time has passed.
+        """Remember what became of a batch, until it is saved.
 
         :param in_flight: its calls.
         :param taken: those of them that Segment has accepted; the others stay in doubt.
-        :raises StateError: if it cannot be saved; the next run sends what was accepted again, under the same ids.
         """
         self._waiting += accepted(taken)
         if (batch := self._batches.pop(in_flight[0], None)) is not None:
             self._ended.append(batch)
-        others = set(in_flight).difference(taken) if len(taken) < len(in_flight) else ()
-        self._waiting += in_doubt(others)
+        if len(taken) < len(in_flight):
+            refused = set(in_flight).difference(taken)
+            self._waiting += in_doubt(refused)
+            self._refused += refused
+
+    def save_where_due(self) -> None:
+        """Save what has ended when that is much, or some time has passed, or a later row may be of a refused one's key.
+
+        :raises StateError: as save().
+        """
         is_time = len(self._waiting) >= SAVED_AT_ONCE or time.monotonic() - self._saved >= LONGEST_WAIT
-        if is_time or others:
+        if is_time or self._refused:
             self.save()
-            self._forget(others)
 
     def save(self) -> None:
         """Save what has ended.
 
-        :raises StateError: as ended().
+        :raises StateError: if it cannot be saved; the next run sends what was accepted again, under the same ids.
         """
         try:
-            self._state.save(self._waiting, self._ended)
-        except StateError:
+            self._state.save(self._waiting, self._ended, patience=self._patience)
+        except Exception:
             self._leave()
             raise
         self._leave()  # after a time-out they wait still: the end of the run saves them
 
-    def _leave(self) -> None:
-        entries, self._waiting, self._ended = self._waiting, [], []
-        self._forget(entries)
-        self._saved = time.monotonic()
+    def hurry(self) -> None:
+        """Have seconds for saving from now on: the task is about to end."""
+        self._patience = LAST_PATIENCE
 
-    def _forget(self, entries: Iterable[EntryFields]) -> None:
+    def _leave(self) -> None:
         """Forget that calls were on their way."""
+        settled = [*self._waiting, *self._refused]
+        self._waiting, self._ended, self._refused = [], [], []
+        self._saved = time.monotonic()
         for call in self._calls:
-            call.fresh.drop(keys_of(entries, call.number))
+            call.fresh.drop(keys_of(settled, call.number))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from airflow_provider_segment.core.delivery.answers import Response
 from airflow_provider_segment.core.delivery.batching import Batch
-from airflow_provider_segment.core.errors import SegmentError
 
 
 @dataclass(slots=True)
@@ -16,14 +15,14 @@ class Outcome:
     :param batch: the batch.
     :param accepted: the ranges of events that were acknowledged.
     :param rejected: events that were refused, by place, each with the answer.
-    :param error: why the run cannot go on, where it cannot.
+    :param error: why the run cannot go on, where it cannot; a SegmentError, but for a bug.
     :param is_counted: whether the report has it; after a time-out it may come again.
     """
 
     batch: Batch
     accepted: list[range] = field(default_factory=list)
     rejected: list[tuple[int, Response]] = field(default_factory=list)
-    error: SegmentError | None = None
+    error: BaseException | None = None
     requests: int = 0
     retries: int = 0
     bytes: int = 0

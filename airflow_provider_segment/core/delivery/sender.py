@@ -88,7 +88,7 @@ class Delivery:
         self._transport.close()
 
     def make_room(self) -> Iterator[Outcome]:
-        """Return the outcomes of batches that have ended; waits while too many are on their way.
+        """Wait while too many batches are on their way, and yield the outcomes of those that have ended.
 
         :raises NotSentError: if none ends in time, because the endpoint sends its answers byte by byte; or the run was
             stopped.
@@ -104,7 +104,7 @@ class Delivery:
         self._work.put((future, batch))
 
     def drain(self, seconds: float | None = None) -> Iterator[Outcome]:
-        """Wait for the batches that are on their way, and return their outcomes.
+        """Wait for the batches that are on their way, and yield their outcomes.
 
         :param seconds: how long to wait; by default as long as a batch can take.
         :raises NotSentError: if one does not end in that time.
@@ -136,10 +136,12 @@ class Delivery:
         """Be one sender: deliver batches until there are none."""
         while (work := self._work.get()) is not None:
             future, batch = work
+            outcome = Outcome(batch)
             try:
-                future.set_result(self._deliver(batch))
-            except BaseException as error:  # noqa: BLE001  a bug; whoever waits for the outcome raises it
-                future.set_exception(error)
+                self._deliver(outcome)
+            except BaseException as error:  # noqa: BLE001  a bug; whoever counts the outcome raises it
+                outcome.error = error
+            future.set_result(outcome)
 
     def _wait_until(self, is_so: Callable[[], bool]) -> None:
         """Wait for batches to end, and look from time to time whether somebody has stopped the run.
@@ -156,15 +158,12 @@ class Delivery:
     def _ended(self) -> Iterator[Outcome]:
         """Yield what has ended; what a time-out keeps from being looked at whole comes to whoever drains next."""
         for future in [future for future in self._flying if future.done()]:
-            if future.exception() is not None:  # a bug of ours, which is raised once
-                self._flying.remove(future)
             yield future.result()
             self._flying.remove(future)
 
-    def _deliver(self, batch: Batch) -> Outcome:
+    def _deliver(self, outcome: Outcome) -> None:
         """Send a batch; when its body is refused, halve it until the bad events are found."""
-        outcome = Outcome(batch)
-        began = time.monotonic()
+        batch, began = outcome.batch, time.monotonic()
         parts = [range(len(batch))]
         while parts and outcome.error is None:
             part = parts.pop()
@@ -180,7 +179,6 @@ class Delivery:
                 if batch.is_quoted_by(response.text, part):
                     response = replace(response, text="")
                 outcome.error = _error(verdict, response, self._transport.endpoint)
-        return outcome
 
     def _post(self, outcome: Outcome, events: list[bytes], began: float) -> tuple[Response, Verdict]:
         """Post some events until there is an answer that another try would not change, or time is up."""

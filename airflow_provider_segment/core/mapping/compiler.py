@@ -151,6 +151,7 @@ class WrittenMessages:
     wants = None
     has_timestamp = True
     ids: ClassVar[Mapping[str, Ids]] = {}
+    from_columns: frozenset[str] = frozenset()
     may_be_wide = True
 
     def __init__(self, options: Options) -> None:

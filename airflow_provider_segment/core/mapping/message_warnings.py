@@ -40,7 +40,7 @@ class MessageWarnings:
         self._sampled = 0
         self._texts: Counter[str] = Counter()
         self._json: Counter[str] = Counter()
-        self._is_column: dict[str, bool] = {}  # by field
+        self._columns = call.from_columns
 
     def look(self, messages: Sequence[Message]) -> None:
         """Look at messages that are valid.
@@ -94,12 +94,9 @@ class MessageWarnings:
         if isinstance(part, dict):
             for name, inner in part.items():
                 self._count_texts(inner, f"{path}.{name}")
-        elif isinstance(part, str):
-            if path not in self._is_column:
-                self._is_column[path] = self._call.column(path) is not None and self._call.mapped(path) == path
-            if self._is_column[path]:
-                self._texts[path] += 1
-                self._json[path] += part[:1] in ("{", "[") and _is_json(part)
+        elif isinstance(part, str) and path in self._columns:
+            self._texts[path] += 1
+            self._json[path] += part[:1] in ("{", "[") and _is_json(part)
 
 
 def _is_json(text: str) -> bool:
