@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from airflow_provider_segment.core.errors import StateError
+from airflow_provider_segment.core.errors import SegmentError, StateError
 
 LOG = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ class StateConnection:
             except self._errors as error:
                 is_lost = self._connection is None or _is_lost(error)
                 failure = _name(error)
+            except SegmentError:
+                raise  # by the work itself: its transaction was undone in order
             except BaseException:
                 self._abandon()
                 raise
