@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -70,6 +71,17 @@ def test_decimals_with_fractions() -> None:
 def test_values_come_back(value: Any) -> None:
     """What is written of a value is read as that value."""
     assert high_water.read(high_water.kind_of(value), high_water.written(value)) == value
+
+
+@pytest.mark.parametrize("version", [1, 3, 4, 5])
+def test_uuids_that_do_not_grow_are_refused(version: int) -> None:
+    """Rows with such ids come behind the mark as often as before it, and nobody would hear of those."""
+    found = str(UUID(int=2**127 - 12_345, version=version))
+    with pytest.raises(SettingError, match=f"^found UUIDs of version {version}, among which new ones come anywhere"):
+        high_water.kind_of(found)
+    with pytest.raises(SettingError, match=f"version {version}"):
+        high_water.kind_of(found.upper())
+    assert high_water.kind_of(f"{found[:14]}7{found[15:]}") == high_water.kind_of(f"{found}x") == "text"
 
 
 BACK: dict[str, tuple[Any, Any, Any]] = {

@@ -468,6 +468,8 @@ def test_integrations_are_literal() -> None:
     assert message(Identify("id", integrations=wanted), {"id": "u"})["integrations"] == wanted
 
 
+# A UUID, as one driver gives it and as another does.
+ONE_UUID = (UUID, str(UUID))
 WHEN: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"t": "a"}, {"t": "a"}, True),
     ({"t": "a"}, {"t": "b"}, False),
@@ -485,6 +487,8 @@ WHEN: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"t": "a", "s": 1}, {"t": "a", "s": 1}, True),
     ({"t": "a", "s": 1}, {"t": "a", "s": 2}, False),
     ({"t": "a"}, {"t": [1]}, False),
+    *(({"t": one}, {"t": other}, True) for one in ONE_UUID for other in ONE_UUID),
+    ({"t": [uuid.UUID(int=6), None]}, {"t": UUID}, False),
 ]
 
 

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from warehouses import PostgresWarehouse, SqliteWarehouse
@@ -101,6 +102,23 @@ def test_postgres(segment: SegmentServer, postgres: PostgresWarehouse) -> None:
     """PostgreSQL's values arrive as the table says, with psycopg2 on Airflow 2 and psycopg on Airflow 3."""
     postgres.run("SELECT 1")
     check(segment, "postgres", POSTGRES)
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
+def test_uuids_of_postgres(
+    segment: SegmentServer, postgres: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """A UUID is its text as an id, as a trait and to `when`, also where the driver gives no other text."""
+    monkeypatch.setenv("AIRFLOW_CONN_ENCODED", postgres.connection(client_encoding=encoding))
+    seven = UUID(int=7)
+    SqlToSegmentOperator(
+        task_id="uuids",
+        sql=f"SELECT '{seven}'::uuid AS id, '{seven}'::uuid AS tenant, NULL::uuid AS parent",
+        sql_conn_id="encoded",
+        calls=Identify("id", traits=["tenant", "parent"], when={"tenant": seven}),
+    ).execute({})
+    (message,) = segment.messages
+    assert (message["userId"], message["traits"]) == (str(seven), {"tenant": str(seven), "parent": None})
 
 
 @pytest.mark.usefixtures("duckdb_file")

@@ -17,6 +17,8 @@ SUPPORTED = "timestamps, dates, whole numbers or texts that sort"
 # Where it is not known which zone a timestamp belongs to, it is surely over when it is over here.
 _LAST_ZONE = dt.timezone(dt.timedelta(hours=-12))
 _DAY = dt.timedelta(days=1)
+# UUIDs that do not grow with time (RFC 9562): those of versions 6 and 7 do.
+_RANDOM_UUID = re.compile(r"[\da-f]{8}-[\da-f]{4}-[1-5][\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}", re.IGNORECASE)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?.*)?\Z")
 
 
@@ -33,6 +35,10 @@ def kind_of(value: Value) -> str:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value == int(value):
         return "whole number"
     if isinstance(value, str):
+        if _RANDOM_UUID.fullmatch(value):
+            raise SettingError(
+                f"found UUIDs of version {value[14]}, among which new ones come anywhere; expected {SUPPORTED}"
+            )
         return TIME_AS_TEXT if _moment(value) is not None else "text"
     raise SettingError(f"found a {type(value).__name__}; expected {SUPPORTED}")
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
+from uuid import UUID
 
 from airflow_provider_segment.calls import SCALARS, AllColumns, Call, Constant, Fields, Json, Source
 from airflow_provider_segment.core.errors import Refused, SettingError
@@ -183,23 +184,25 @@ def _when(call: Call, columns: Columns) -> Callable[[Row], bool] | None:
     tests = [
         (
             columns.index(name, f"{call.identity}: when"),
-            [_unpadded(one) for one in (wanted if isinstance(wanted, list) else [wanted])],
+            [_compared(one) for one in (wanted if isinstance(wanted, list) else [wanted])],
         )
         for name, wanted in call.when.items()
     ]
 
     def wants(row: Row) -> bool:
         try:
-            return all(_unpadded(row[index]) in wanted for index, wanted in tests)
+            return all(_compared(row[index]) in wanted for index, wanted in tests)
         except Refused as refused:
             raise unreadable_in(row, [index for index, _ in tests], columns.names, "when") or refused from None
 
     return wants
 
 
-def _unpadded(value: Any) -> Any:
-    """Return a text without what SQL fills a CHAR(n) up with; to SQL both are equal."""
-    return value.rstrip(" ") if isinstance(value, str) else value
+def _compared(value: Any) -> Any:
+    """Return a text without what SQL fills a CHAR(n) up with, to SQL both are equal; a UUID as drivers may give it."""
+    if isinstance(value, str):
+        return value.rstrip(" ")
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _may_be_wide(content: Fields | None, columns: Columns) -> bool:
