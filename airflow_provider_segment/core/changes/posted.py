@@ -33,7 +33,7 @@ class Posted:
         self._batches: dict[InFlight, int] = {}  # by their first calls
         self._waiting: list[EntryFields] = []
         self._ended: list[int] = []
-        self._refused: list[InFlight] = []
+        self._others: list[InFlight] = []
         self._saved = time.monotonic()
         self._patience = PATIENCE
 
@@ -56,20 +56,21 @@ class Posted:
         :param taken: those of them that Segment has accepted; the others stay in doubt.
         """
         self._waiting += accepted(taken)
+        if len(taken) < len(in_flight):
+            others = set(in_flight).difference(taken)
+            self._waiting += in_doubt(others)
+            self._others += others
+        # Last: where a time-out came before, the whole batch is still in doubt.
         if (batch := self._batches.pop(in_flight[0], None)) is not None:
             self._ended.append(batch)
-        if len(taken) < len(in_flight):
-            refused = set(in_flight).difference(taken)
-            self._waiting += in_doubt(refused)
-            self._refused += refused
 
     def save_where_due(self) -> None:
-        """Save what has ended when that is much, or some time has passed, or a later row may be of a refused one's key.
+        """Save what has ended when that is much, or some time has passed, or some calls of it were not accepted.
 
         :raises StateError: as save().
         """
         is_time = len(self._waiting) >= SAVED_AT_ONCE or time.monotonic() - self._saved >= LONGEST_WAIT
-        if is_time or self._refused:
+        if is_time or self._others:
             self.save()
 
     def save(self) -> None:
@@ -90,8 +91,8 @@ class Posted:
 
     def _leave(self) -> None:
         """Forget that calls were on their way."""
-        settled = [*self._waiting, *self._refused]
-        self._waiting, self._ended, self._refused = [], [], []
+        settled = [*self._waiting, *self._others]
+        self._waiting, self._ended, self._others = [], [], []
         self._saved = time.monotonic()
         for call in self._calls:
             call.fresh.drop(keys_of(settled, call.number))
