@@ -17,6 +17,7 @@ from sending import QUICK, adds_up, delivery_to
 from airflow_provider_segment.calls import Identify
 from airflow_provider_segment.core.accounting import Accounting
 from airflow_provider_segment.core.changes import posted, refusals
+from airflow_provider_segment.core.changes.doubts import Doubts
 from airflow_provider_segment.core.changes.holder import Holder
 from airflow_provider_segment.core.changes.resume import Resume
 from airflow_provider_segment.core.changes.resume_database import DatabaseMemory
@@ -126,6 +127,20 @@ def test_while_a_state_is_written(
         assert second.unchanged + second.skipped == first.accepted > 0
     assert call > 100
     assert segment.duplicates == []
+
+
+def test_while_a_state_is_opened(tmp_path: Path) -> None:
+    """A lease that was taken when the time-out came is renewed no more: the next run in the process gets it."""
+
+    def opened(run: int) -> State:
+        engine = sa.create_engine(f"sqlite:///{tmp_path / 's.db'}")
+        return State(engine, "users", "a source", Holder(run_id=f"run {run}"), lease_seconds=1)
+
+    with TimeOutAt(Doubts.take_over, 5) as time_out:
+        opened(1)
+    assert time_out.came
+    with closing(opened(2)) as state:
+        assert state.run == 2
 
 
 def test_while_it_is_counted(tmp_path: Path, segment: SegmentServer) -> None:

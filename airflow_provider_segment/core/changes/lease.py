@@ -195,9 +195,10 @@ class Lease:
             self._connection.run("giving its lease back", give, patience=LAST_PATIENCE)
 
     def leave(self) -> None:
-        """Let the lease stand, for the other tasks of this run."""
+        """Let the lease stand, for the other tasks of this run or until it runs out."""
         self._closing.set()
-        self._renewal.join()
+        if self._renewal.is_alive():
+            self._renewal.join()
 
     def keep_plan(self, plan: str | None) -> None:
         """Write down the plan of this run for its other tasks, or with None that it is done.

@@ -86,6 +86,7 @@ class State(Entries):
             self.doubts = Doubts(self._lease, self._tables, self._sql, shared.part if shared is not None else None)
             self.doubts.take_over()
         except BaseException:
+            self._lease.leave()
             self._connection.close()
             raise
         self.generation, self.run, self.first_id = self._lease.generation, self._lease.run, self._lease.first_id
