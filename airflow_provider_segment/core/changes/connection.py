@@ -63,8 +63,9 @@ class StateConnection:
                 failure = _name(error)
             except SegmentError:
                 raise  # by the work itself: its transaction was undone in order
-            except BaseException:
-                self._abandon()
+            except BaseException:  # such as a time-out: nobody knows how far the transaction was
+                connection, self._connection = self._connection, None
+                abandon(connection)
                 raise
             else:
                 if lost:
@@ -108,19 +109,13 @@ class StateConnection:
             with suppress(SQLAlchemyError):
                 connection.close()
 
-    def _abandon(self) -> None:
-        """Give up a connection whose transaction was cut off, as by a time-out: nobody knows how far it was."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            abandon(connection)
 
-
-def abandon(connection: sa.engine.Connection) -> None:
+def abandon(connection: sa.engine.Connection | None) -> None:
     """Close a connection whose transaction was cut off anywhere; the database undoes what it had not committed.
 
-    :param connection: which may be in no order.
+    :param connection: which may be in no order; None where there was none yet.
     """
-    for close in (connection.invalidate, connection.close):
+    for close in () if connection is None else (connection.invalidate, connection.close):
         with suppress(Exception):  # also of SQLAlchemy's own assertions
             close()
 

@@ -112,8 +112,7 @@ class DatabaseMemory:
             self._disconnect()
         except BaseException:  # a time-out: close() writes what waits, on a connection that is in order
             connection, self._connection = self._connection, None
-            if connection is not None:
-                abandon(connection)
+            abandon(connection)
             raise
 
     def succeeded(self, accepted: int) -> None:
